@@ -1,0 +1,187 @@
+"""Proof that a repository holds just what it renders, and that its settings can be used together."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from enum import StrEnum
+from pathlib import PurePosixPath
+
+from pydantic import BaseModel, ConfigDict
+
+from gitops.config import Environment, Model
+from gitops.layout import ENVIRONMENTS, MODELS, environment_file, model_file, release_dir, release_file
+from gitops.release import Release
+from gitops.render import render
+from gitops.state import parse_release, read_environment, read_model
+from gitops.tree import Tree
+from registry.errors import SluiceError
+from registry.names import check_label
+
+
+class ProblemKind(StrEnum):
+    """In what way a file is not as it should be."""
+
+    MISSING = "missing"
+    EXTRA = "extra"
+    DIFFERS = "differs"
+    INVALID = "invalid"
+
+
+class Problem(BaseModel):
+    """One file that is not as it should be."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: str
+    kind: ProblemKind
+    message: str
+    """One sentence: what is wrong and what to do."""
+    diff: str = ""
+    """For a text that differs, the unified diff from what is rendered to what is there."""
+
+
+def check(tree: Tree) -> list[Problem]:
+    """What is wrong in the repository, sorted by path; nothing where it holds just what it renders.
+
+    Reads every settings file, whether or not something is released by it, and renders every release again.
+    """
+    environments, environment_problems = _environments(tree)
+    models, model_problems = _models(tree, environments)
+    problems = [*environment_problems, *model_problems, *_clashes(environments)]
+    applications: defaultdict[str, list[str]] = defaultdict(list)
+    for (model, environment), paths in _folders(tree).items():
+        problems += _folder(tree, model, environment, paths, models, environments)
+        applications[f"{model}-{environment}"].append(release_file(model, environment))
+    for name, releases in applications.items():
+        problems += [
+            _invalid(path, f"its Application {name} has the name of another's, rename the model")
+            for path in releases[1:]
+        ]
+    return sorted(problems, key=lambda problem: (problem.path, problem.kind))
+
+
+def _environments(tree: Tree) -> tuple[dict[str, Environment], list[Problem]]:
+    found, problems = {}, []
+    for path in tree.paths(ENVIRONMENTS):
+        if PurePosixPath(path).parent != PurePosixPath(ENVIRONMENTS) or not path.endswith(".yaml"):
+            continue
+        name = PurePosixPath(path).stem
+        try:
+            found[name] = read_environment(tree, check_label(name, "environment"))
+        except SluiceError as error:
+            problems.append(Problem(path=path, kind=ProblemKind.INVALID, message=str(error)))
+    return found, problems
+
+
+def _models(tree: Tree, environments: Mapping[str, Environment]) -> tuple[dict[str, Model], list[Problem]]:
+    found, problems = {}, []
+    for path in tree.paths(MODELS):
+        parts = path.split("/")
+        if len(parts) != 3 or parts[2] != "model.yaml":
+            continue
+        try:
+            model = found[parts[1]] = read_model(tree, check_label(parts[1]))
+        except SluiceError as error:
+            problems.append(Problem(path=path, kind=ProblemKind.INVALID, message=str(error)))
+            continue
+        unknown = sorted(set(model.environments) - set(environments))
+        problems += [_invalid(path, f"environments.{name} has no {environment_file(name)}") for name in unknown]
+    return found, problems
+
+
+def _clashes(environments: Mapping[str, Environment]) -> Iterator[Problem]:
+    # a model's objects have the same names in every environment, so two of them in one place would fight
+    places: dict[tuple[str, str], str] = {}
+    for name, environment in environments.items():
+        place = (environment.cluster.server, environment.namespace)
+        other = places.setdefault(place, name)
+        if other != name:
+            yield _invalid(
+                environment_file(name),
+                f"{other} uses namespace {environment.namespace} of that cluster too, change one",
+            )
+
+
+def _folders(tree: Tree) -> dict[tuple[str, str], list[str]]:
+    """Every folder that is one model's in one environment, with its files."""
+    found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
+    for path in tree.paths(MODELS):
+        parts = path.split("/")
+        if len(parts) > 3:
+            found[parts[1], parts[2]].append(path)
+    return found
+
+
+def _folder(
+    tree: Tree,
+    model: str,
+    environment: str,
+    paths: Sequence[str],
+    models: Mapping[str, Model],
+    environments: Mapping[str, Environment],
+) -> Iterator[Problem]:
+    release_path = f"{MODELS}/{model}/{environment}/release.yaml"
+    data = tree.read(release_path)
+    if data is None:
+        message = f"{release_path} is missing beside {paths[0]}: restore it from git, or remove the folder."
+        yield Problem(path=release_path, kind=ProblemKind.MISSING, message=message)
+        return
+    try:
+        release = parse_release(data, release_path)
+        settings, place = _known(tree, release, models, environments)
+    except SluiceError as error:
+        yield Problem(path=release_path, kind=ProblemKind.INVALID, message=str(error))
+        return
+    if settings and place:
+        yield from compare(tree, release, settings, place)
+
+
+def _known(
+    tree: Tree, release: Release, models: Mapping[str, Model], environments: Mapping[str, Environment]
+) -> tuple[Model | None, Environment | None]:
+    """The release's settings; None for a file that is there but invalid, which is told already.
+
+    Raises:
+        NotFound: a file is not there.
+    """
+    model, environment = models.get(release.model), environments.get(release.environment)
+    if environment is None and tree.read(environment_file(release.environment)) is None:
+        read_environment(tree, release.environment)
+    if model is None and tree.read(model_file(release.model)) is None:
+        read_model(tree, release.model)
+    return model, environment
+
+
+def compare(tree: Tree, release: Release, model: Model, environment: Environment) -> Iterator[Problem]:
+    """Where the release's folder is not what the release renders.
+
+    Raises:
+        InvalidInput: the settings are of another model or environment than the release.
+    """
+    wanted = render(release, model, environment)
+    there = tree.paths(release_dir(release.model, release.environment))
+    for path, expected in wanted.items():
+        found = tree.read(path)
+        if found is None:
+            yield Problem(path=path, kind=ProblemKind.MISSING, message=f"{path} is missing: run `sluice render`.")
+        elif found != expected:
+            message = f"{path} is not what its release renders: run `sluice render`, or take back the change."
+            yield Problem(path=path, kind=ProblemKind.DIFFERS, message=message, diff=_diff(path, expected, found))
+    for path in sorted(set(there) - set(wanted)):
+        message = f"{path} is not rendered by its release: remove it, only Sluice writes in this folder."
+        yield Problem(path=path, kind=ProblemKind.EXTRA, message=message)
+
+
+def _diff(path: str, expected: bytes, found: bytes) -> str:
+    try:
+        before, after = expected.decode().splitlines(keepends=True), found.decode().splitlines(keepends=True)
+    except UnicodeDecodeError:
+        return ""
+    lines = difflib.unified_diff(before, after, f"{path} (rendered)", f"{path} (committed)")
+    return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _invalid(path: str, reason: str) -> Problem:
+    return Problem(path=path, kind=ProblemKind.INVALID, message=f"{path}: {reason}.")

@@ -1,0 +1,191 @@
+"""Running git: one way in, the same environment every time, and failures as exceptions.
+
+git is run through GitPython, always on a bare repository that is named explicitly. Nothing here asks a question on a
+terminal. The person's own configuration counts (credential helpers, ssh, proxies, `url.*.insteadOf`), with two
+exceptions: their hooks do not run, and the variables by which a git hook tells its children where the repository is
+are dropped, so that Sluice works the same inside a hook.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from gitops.git_errors import GitFailed
+from registry.errors import InvalidInput, NotFound, Refused
+
+if TYPE_CHECKING:
+    from git.cmd import Git
+
+# `git rev-parse --local-env-vars`, and what a receiving hook adds
+_LOCAL = (
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_CONFIG",
+    "GIT_CONFIG_PARAMETERS",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_DIR",
+    "GIT_WORK_TREE",
+    "GIT_IMPLICIT_WORK_TREE",
+    "GIT_GRAFT_FILE",
+    "GIT_INDEX_FILE",
+    "GIT_NO_REPLACE_OBJECTS",
+    "GIT_REPLACE_REF_BASE",
+    "GIT_PREFIX",
+    "GIT_SHALLOW_FILE",
+    "GIT_COMMON_DIR",
+    "GIT_INTERNAL_SUPER_PREFIX",
+    "GIT_QUARANTINE_PATH",
+    "GIT_NAMESPACE",
+    "GIT_LITERAL_PATHSPECS",
+    "GIT_GLOB_PATHSPECS",
+    "GIT_NOGLOB_PATHSPECS",
+    "GIT_ICASE_PATHSPECS",
+    "GIT_REFLOG_ACTION",
+)
+_OPTIONS = (
+    "core.hooksPath=/dev/null",
+    "core.quotePath=false",
+    "credential.interactive=false",
+    "http.lowSpeedLimit=1",
+    "http.lowSpeedTime=120",
+)
+_SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4"
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
+_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^\s]+")
+_TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|ATBB|ATCTT|x-(?:access-)?token|oauth2", re.IGNORECASE)
+_SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "file", "codecommit")
+
+
+class Address:
+    """Where a remote repository is: what git is given, what a person is shown, and the folder if it is on this disk."""
+
+    def __init__(self, remote: str) -> None:
+        """Read a path, or an https, http, ssh, file or codecommit address.
+
+        Raises:
+            Refused: the address holds a password or a token.
+            InvalidInput: it is none of these, or could be taken for an option.
+        """
+        self.path = _local(remote)
+        self.url = remote if self.path is None or "://" in remote else str(self.path)
+        self.shown = self.url
+
+
+def _local(remote: str) -> Path | None:
+    """Check an address, and give the path where it names a folder of this machine."""
+    if not remote or remote.startswith("-") or re.search(r"[\x00-\x1f\x7f]", remote):
+        raise InvalidInput("The git remote is empty or no address: give a path, or an https or ssh address.")
+    if scheme := _SCHEME.match(remote):
+        _check_url(scheme[1].lower(), remote[scheme.end() :])
+        return Path(unquote(urlsplit(remote).path)) if scheme[1].lower() == "file" else None
+    if _SCP_LIKE.fullmatch(remote):
+        return None
+    return Path(remote).expanduser().absolute()
+
+
+def _check_url(scheme: str, rest: str) -> None:
+    if scheme not in _SCHEMES:
+        raise InvalidInput(f"{scheme!r} is no way to reach a git remote: give a path, or an https or ssh address.")
+    user, at, _ = rest.split("/", 1)[0].rpartition("@")
+    if at and (":" in user or _TOKEN.match(user)):
+        raise Refused(
+            "The git remote's address holds a password or a token, which would end in logs: take it out and let"
+            " a git credential helper give it."
+        )
+
+
+class Runner:
+    """Runs git commands on one bare repository, `directory`. Safe to share between threads."""
+
+    def __init__(self, directory: Path) -> None:
+        """Find git.
+
+        Raises:
+            NotFound: there is no git on the PATH.
+        """
+        try:
+            from git.cmd import Git
+        except ImportError:
+            raise NotFound("git is not on the PATH: install git 2.31 or newer.") from None
+        self.directory = directory
+        self._git: Git = Git()
+        self._environment = _environment()
+        if not self._configured("core.sshCommand") and not {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys():
+            self._environment["GIT_SSH_COMMAND"] = _SSH
+
+    def _configured(self, name: str) -> bool:
+        command, options = self._command(("config", "--get", name), None)
+        return bool(self._git.execute(command, **options)[0] == 0)
+
+    def run(self, *arguments: str, stdin: bytes | None = None, directory: Path | None = None) -> bytes:
+        """Run `git <arguments>` and give its standard output.
+
+        `directory` stands in for the repository, such as a private one that shares its objects.
+
+        Raises:
+            GitFailed: it ended with anything but 0; the text is standard error, then standard output.
+        """
+        command, options = self._command(arguments, directory or self.directory)
+        if stdin is None:
+            status, out, err = self._git.execute(command, **options)
+        else:
+            with tempfile.TemporaryFile() as file:
+                file.write(stdin)
+                file.seek(0)
+                status, out, err = self._git.execute(command, istream=file, **options)
+        if status != 0:
+            raise GitFailed(status, f"{err}\n{out.decode('utf-8', 'replace')}")
+        return bytes(out)
+
+    def start(self, *arguments: str) -> Any:
+        """Start `git <arguments>` with pipes on both sides, and give GitPython's handle on the process."""
+        command, options = self._command(arguments, self.directory)
+        return self._git.execute(command, as_process=True, istream=subprocess.PIPE, env=options["env"])
+
+    def outside(self, folder: Path, *arguments: str) -> bytes:
+        """Run git in another folder of this machine, such as a person's work tree, and change nothing there.
+
+        Raises:
+            GitFailed: it ended with anything but 0.
+        """
+        command, options = self._command(("--no-optional-locks", "-C", str(folder), *arguments), None)
+        status, out, err = self._git.execute(command, **options)
+        if status != 0:
+            raise GitFailed(status, err)
+        return bytes(out)
+
+    def _command(self, arguments: tuple[str, ...], directory: Path | None) -> tuple[list[str], dict[str, Any]]:
+        # GitPython can add to the environment but not take away from it; env(1) can
+        inherited = [name for name in _LOCAL if name in os.environ]
+        prefix = ["env", *(part for name in inherited for part in ("-u", name))] if inherited else []
+        settings = [part for option in _OPTIONS for part in ("-c", option)]
+        git_dir = [] if directory is None else [f"--git-dir={directory}"]
+        options: dict[str, Any] = {
+            "env": self._environment,
+            "with_extended_output": True,
+            "with_exceptions": False,
+            "stdout_as_string": False,
+            "strip_newline_in_stdout": False,
+        }
+        return [*prefix, self._git.GIT_PYTHON_GIT_EXECUTABLE or "git", *settings, *git_dir, *arguments], options
+
+
+def _environment() -> dict[str, str]:
+    """What every git process gets on top of ours: the C locale, and nobody to ask."""
+    fixed = {
+        "LC_ALL": "C",
+        "LANGUAGE": "C",
+        "GIT_TERMINAL_PROMPT": "0",
+        "SSH_ASKPASS": "",
+        "GCM_INTERACTIVE": "never",
+        "GIT_DEFAULT_REF_FORMAT": "files",
+        "GIT_DEFAULT_HASH": "sha1",
+    }
+    if "GIT_ALLOW_PROTOCOL" not in os.environ:
+        fixed["GIT_ALLOW_PROTOCOL"] = ":".join(_SCHEMES)
+    return fixed

@@ -1,0 +1,56 @@
+"""Rendering again after people edited settings: the same versions and weights, with the settings of now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from gitops import message as trailers
+from gitops.history import ReleaseCommit
+from gitops.layout import MODELS
+from gitops.promote import rendered
+from gitops.rollback import ensure_ours
+from gitops.state import read_release
+from gitops.tree import Change, Tree
+from registry.errors import NotFound
+
+if TYPE_CHECKING:
+    from gitops.snapshot import Snapshot
+
+RENDER = "render"
+
+
+def releases(tree: Tree) -> list[tuple[str, str]]:
+    """Model and environment of every release there is, in order."""
+    parts = (path.split("/") for path in tree.paths(MODELS))
+    return [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "release.yaml"]
+
+
+def rerender(
+    snapshot: Snapshot, commits: Sequence[ReleaseCommit], model: str, environment: str, requested_by: str
+) -> Change | None:
+    """The change that brings one release's manifests up to date, or None where they are.
+
+    Raises:
+        NotFound: nothing was released there.
+        InvalidInput: a settings file cannot be right.
+        Refused: the folder was changed by hand.
+    """
+    ensure_ours(snapshot, commits, model, environment)
+    release = read_release(snapshot, model, environment)
+    if release is None:
+        raise NotFound(f"{environment} runs no version of {model}: promote one first.")
+    writes = rendered(snapshot, release)
+    if not writes:
+        return None
+    return Change(
+        writes=writes,
+        subject=f"{model}: {environment} rendered with its settings of now",
+        trailers={
+            trailers.MODEL: model,
+            trailers.ENVIRONMENT: environment,
+            trailers.ACTION: RENDER,
+            trailers.CANARY_WEIGHT: str(release.canary.weight if release.canary else 0),
+            trailers.REQUESTED_BY: requested_by,
+        },  # no Version: no version came or went, so none is held when this is rolled back
+    )

@@ -1,0 +1,168 @@
+"""A new GitOps repository: its environments, and what makes Argo CD sync it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from gitops.config import IN_CLUSTER, template
+from gitops.layout import ARGOCD, ENVIRONMENTS, MODELS, README, environment_file
+from gitops.yamls import dump
+from registry.errors import InvalidInput
+from registry.names import check_label
+
+PROJECT = "sluice"
+_ARGOCD_NAMESPACE = "argocd"
+_RENDERED_KINDS = (
+    ("", "Service"),
+    ("", "ServiceAccount"),
+    ("apps", "Deployment"),
+    ("autoscaling", "HorizontalPodAutoscaler"),
+    ("networking.k8s.io", "Ingress"),
+    ("policy", "PodDisruptionBudget"),
+)
+# https://host/path, ssh://git@host/path, file:///path, or ssh the short way: git@host:path
+_URL = re.compile(r"(?:(?:https?|ssh|git|file)://|[\w.-]+@[\w.-]+:)[\w.,:@%/+~-]+", re.ASCII)
+_REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
+
+
+def scaffold(environments: Sequence[str], *, repo_url: str, revision: str = "main") -> dict[str, bytes]:
+    """Path to bytes of a repository without models; Argo CD reads it at `repo_url`, branch `revision`.
+
+    Raises:
+        InvalidInput: no environment, one named twice or badly, or a URL that is none or carries a password.
+    """
+    if not environments or len(set(environments)) != len(environments):
+        raise InvalidInput("A repository needs at least one environment, and each only once: name them like dev prod.")
+    url = check_repo_url(repo_url)
+    if not _REVISION.fullmatch(revision) or ".." in revision:
+        raise InvalidInput(f"{revision[:80]!r} is not a branch: give its plain name, like main.")
+    written = {
+        README: template("README.md", environments=", ".join(environments)),
+        f"{ARGOCD}/project.yaml": dump(_project(environments, url), _PROJECT_HEADER),
+        f"{ARGOCD}/applicationset.yaml": dump(_application_set(url, revision), _APPLICATION_SET_HEADER),
+    }
+    for name in environments:
+        values = {"name": check_label(name, "environment"), "namespace": _namespace(name), "server": IN_CLUSTER}
+        written[environment_file(name)] = template("environment.yaml", **values)
+        written[f"{ARGOCD}/namespaces/{name}.yaml"] = dump(_namespace_object(name), _NAMESPACE_HEADER)
+    return dict(sorted(written.items()))
+
+
+def check_repo_url(url: str) -> str:
+    """Return `url` where it can be written into a repository for Argo CD to read.
+
+    Raises:
+        InvalidInput: it is not a git URL, or it has a password or token in it.
+    """
+    if not _URL.fullmatch(url):
+        raise InvalidInput(
+            "The repository's URL must be like https://host/path or git@host:path, without blanks or braces."
+        )
+    if "://" in url:
+        parts = urlsplit(url)
+        # over HTTP even a lone user name may be a token; over ssh it is just git
+        if "@" in parts.netloc and (parts.scheme != "ssh" or ":" in parts.netloc.rpartition("@")[0]):
+            raise InvalidInput(
+                "The repository's URL has a user or password in it, and would be in git for all to read: leave it"
+                " out and give Argo CD the credentials as a repository secret."
+            )
+    return url
+
+
+_PROJECT_HEADER = """\
+What Argo CD may do for the models: sync this repository, to these namespaces, these kinds, and nothing else.
+People with access to Argo CD change it; add a destination for every new environment."""
+_APPLICATION_SET_HEADER = """\
+One Application for each models/<model>/<environment>/release.yaml whose environment has a file in environments/.
+A new release needs no change here."""
+_NAMESPACE_HEADER = """\
+Apply it once to the environment's cluster. The first label lets the AWS Load Balancer Controller hold a new pod
+back until the load balancer finds it healthy; the second keeps anything out that could become root."""
+
+
+def _namespace(environment: str) -> str:
+    return f"models-{environment}"
+
+
+def _namespace_object(environment: str) -> Mapping[str, Any]:
+    # Not left to Argo CD's CreateNamespace: with labels, it takes only one Application per namespace.
+    return {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": _namespace(environment),
+            "labels": {
+                "elbv2.k8s.aws/pod-readiness-gate-inject": "enabled",
+                "pod-security.kubernetes.io/enforce": "restricted",
+            },
+        },
+    }
+
+
+def _project(environments: Sequence[str], url: str) -> Mapping[str, Any]:
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "AppProject",
+        "metadata": {
+            "name": PROJECT,
+            "namespace": _ARGOCD_NAMESPACE,
+            "finalizers": ["resources-finalizer.argocd.argoproj.io"],
+        },
+        "spec": {
+            "description": "Models released by Sluice",
+            "sourceRepos": [url],
+            "destinations": [{"server": IN_CLUSTER, "namespace": _namespace(name)} for name in environments],
+            "clusterResourceWhitelist": [],
+            "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in _RENDERED_KINDS],
+        },
+    }
+
+
+def _application_set(url: str, revision: str) -> Mapping[str, Any]:
+    # Two git generators in one matrix need path parameters of different names (operator-manual/applicationset/
+    # Generators-Matrix.md, "Two Git Generators Using pathParamPrefix"); the second may use what the first read.
+    environments = {"files": [{"path": f"{ENVIRONMENTS}/*.yaml"}], "pathParamPrefix": "env"}
+    releases = {"files": [{"path": f"{MODELS}/*/{{{{ .name }}}}/release.yaml"}], "pathParamPrefix": "release"}
+    source = {"repoURL": url, "revision": revision}
+    return {
+        "apiVersion": "argoproj.io/v1alpha1",
+        "kind": "ApplicationSet",
+        "metadata": {"name": PROJECT, "namespace": _ARGOCD_NAMESPACE},
+        "spec": {
+            "goTemplate": True,
+            "goTemplateOptions": ["missingkey=error"],
+            "generators": [
+                {"matrix": {"generators": [{"git": {**source, **files}} for files in (environments, releases)]}}
+            ],
+            "template": _application(url, revision),
+        },
+    }
+
+
+def _application(url: str, revision: str) -> Mapping[str, Any]:
+    return {
+        "metadata": {
+            "name": "{{ .model }}-{{ .name }}",
+            "labels": {"sluicegate.dev/model": "{{ .model }}", "sluicegate.dev/environment": "{{ .name }}"},
+        },
+        "spec": {
+            "project": PROJECT,
+            "source": {"repoURL": url, "targetRevision": revision, "path": "{{ .release.path.path }}/manifests"},
+            "destination": {
+                "server": f'{{{{ dig "cluster" "server" "{IN_CLUSTER}" . }}}}',
+                "namespace": "{{ .namespace }}",
+            },
+            "syncPolicy": {
+                "automated": {"prune": True, "selfHeal": True},
+                # Not RespectIgnoreDifferences: it would write the replicas that are ignored below, and with
+                # server-side apply take them over from the autoscaler.
+                "syncOptions": ["PruneLast=true", "ServerSideApply=true", "FailOnSharedResource=true"],
+                "retry": {"limit": 5, "backoff": {"duration": "30s", "factor": 2, "maxDuration": "5m"}},
+            },
+            # the autoscaler's
+            "ignoreDifferences": [{"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]}],
+        },
+    }

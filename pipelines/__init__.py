@@ -1,0 +1,1 @@
+"""The release pipeline: steps, packagers and the image builder."""

@@ -1,0 +1,48 @@
+"""Step 2: read a training output from end to end, before anything is made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pipelines.archive import Limits, read_archive
+from pipelines.digests import Hashed
+from pipelines.formats import Sniffer
+from registry.facts import FileFact, Scan
+from registry.names import VersionRef
+from registry.progress import Progress
+from registry.registry import Registry
+from registry.sagemaker import Sources
+
+
+def scan(ref: VersionRef, sources: Sources, registry: Registry, limits: Limits, progress: Progress) -> Scan:
+    """Find out what a version's training output holds, and the sha256 of all of it; known once, it is not read again.
+
+    Raises:
+        InvalidInput: it is damaged, or holds no model that can be served.
+        Refused: it is hostile.
+    """
+    known = registry.fact(ref, Scan)
+    if known is not None:
+        return known
+    version = registry.version(ref)
+    whole = Hashed(watched(sources.chunks(version.source), f"scan {ref}", version.source.size, progress))
+    sniffer = Sniffer()
+    files = []
+    for member in read_archive(whole, limits):
+        hashed = Hashed(sniffer.watch(member.path, member.chunks))
+        for _ in hashed:
+            pass
+        files.append(FileFact(path=member.path, size=member.size, sha256=hashed.digest))
+    found = sniffer.verdict()
+    fact = Scan(source=whole.digest, size=whole.size, format=found.format, root=found.root, files=tuple(files))
+    progress.fact(f"{ref} scanned: {found.format.value} in {len(files)} files, {fact.source}")
+    return registry.record(ref, fact)
+
+
+def watched(chunks: Iterator[bytes], what: str, total: int, progress: Progress) -> Iterator[bytes]:
+    """The chunks, telling `progress` as they go by."""
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        progress.bytes(what, done, total)
+        yield chunk

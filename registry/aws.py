@@ -1,0 +1,151 @@
+"""The one place that makes AWS clients and says what went wrong with them.
+
+Endpoints, region and credentials come from the standard AWS environment: AWS_ENDPOINT_URL, AWS_ENDPOINT_URL_S3 and
+their like, AWS_REGION, profiles, roles (AWS SDKs and Tools Reference Guide, "Service-specific endpoints").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavailable
+from registry.retry import retrying
+
+if TYPE_CHECKING:
+    from mypy_boto3_ecr import ECRClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sagemaker import SageMakerClient
+    from mypy_boto3_sts import STSClient
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_TRANSIENT = frozenset(
+    {
+        "ConditionalRequestConflict",
+        "InternalError",
+        "InternalServerError",
+        "InternalFailure",
+        "OperationAborted",
+        "RequestLimitExceeded",
+        "RequestTimeout",
+        "ServiceUnavailable",
+        "ServiceUnavailableException",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+_DENIED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden"})
+_CREDENTIALS = frozenset(
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "SignatureDoesNotMatch",
+    }
+)
+_NO_REGION = "us-east-1"
+
+
+class Clients:
+    """Makes boto3 clients, one of each kind, with one retry mechanism: ours, so boto3's own is off."""
+
+    def __init__(self, region: str | None = None) -> None:
+        import boto3
+        from botocore.config import Config
+
+        self._session = boto3.Session(region_name=region)
+        self.region = self._session.region_name or _NO_REGION
+        self._config = Config(
+            retries={"mode": "standard", "total_max_attempts": 1},
+            connect_timeout=5,
+            read_timeout=60,
+            max_pool_connections=32,
+            s3={"addressing_style": "auto"},
+        )
+
+    def s3(self) -> S3Client:
+        """A client for S3."""
+        return self._session.client("s3", region_name=self.region, config=self._config)
+
+    def sagemaker(self) -> SageMakerClient:
+        """A client for SageMaker's control plane."""
+        return self._session.client("sagemaker", region_name=self.region, config=self._config)
+
+    def ecr(self) -> ECRClient:
+        """A client for ECR's control plane."""
+        return self._session.client("ecr", region_name=self.region, config=self._config)
+
+    def sts(self) -> STSClient:
+        """A client for STS."""
+        return self._session.client("sts", region_name=self.region, config=self._config)
+
+
+def call(service: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call `function`, again where the fault may pass, and raise botocore's errors as ours.
+
+    `botocore.exceptions.ClientError` that says neither of "wait", "no access" nor "no credentials" is left as it is,
+    for the caller who knows what it means.
+
+    Raises:
+        Unavailable: the service did not answer, or answered that it is overloaded, until the attempts ran out.
+        Refused: the credentials do not allow it.
+        InvalidInput: there are no credentials, or they are not valid.
+    """
+
+    def once() -> T:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            return function(*args, **kwargs)
+        except ClientError as error:
+            translated = _client_error(service, error)
+            if translated is None:
+                raise
+            raise translated from error
+        except BotoCoreError as error:
+            raise _core_error(service, error) from error
+
+    return retrying()(once)
+
+
+def error_code(error: Exception) -> str:
+    """The code of a botocore ClientError, such as `NoSuchKey`."""
+    response: dict[str, dict[str, str]] = getattr(error, "response", {})
+    return response.get("Error", {}).get("Code", "")
+
+
+def status_code(error: Exception) -> int:
+    """The HTTP status of a botocore ClientError, 0 where there is none."""
+    response: dict[str, dict[str, int]] = getattr(error, "response", {})
+    return response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+
+
+def _client_error(service: str, error: Exception) -> SluiceError | None:
+    code, status = error_code(error), status_code(error)
+    if code in _TRANSIENT or status in (429, 500, 502, 503, 504):
+        return Unavailable(f"{service} is overloaded or failing ({code or status}): try again in a minute.")
+    if code in _CREDENTIALS:
+        return InvalidInput(f"{service} does not accept these AWS credentials ({code}): renew or correct them.")
+    if code in _DENIED or status == 403:
+        return Refused(f"{service} denies this to these AWS credentials: ask for the permission ({error}).")
+    if code == "NoSuchBucket":
+        bucket = getattr(error, "response", {}).get("Error", {}).get("BucketName", "that name")
+        return NotFound(f"There is no bucket {bucket}: create it, or correct the bucket in the settings.")
+    return None
+
+
+def _core_error(service: str, error: Exception) -> SluiceError:
+    from botocore import exceptions as core
+
+    if isinstance(error, core.NoCredentialsError | core.PartialCredentialsError | core.ProfileNotFound):
+        return InvalidInput(f"There are no usable AWS credentials for {service}: set AWS_PROFILE or AWS_ACCESS_KEY_ID.")
+    if isinstance(error, core.ParamValidationError):
+        return InvalidInput(f"{service} cannot be asked that: {str(error).splitlines()[-1]}")
+    endpoint = error.kwargs.get("endpoint_url") if hasattr(error, "kwargs") else None
+    where = f"{service} at {endpoint}" if endpoint else service
+    return Unavailable(f"{where} cannot be reached ({type(error).__name__}): check the endpoint and the network.")

@@ -1,0 +1,259 @@
+"""The store in S3, and in anything that speaks it: the only module that knows S3's requests.
+
+Conditional writes are PutObject with If-None-Match and If-Match (S3 user guide, "Conditional requests"). Large bytes
+go up under a name of their own and are copied to their digest, since not every S3 decides a condition on
+CompleteMultipartUpload.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from registry import keys
+from registry.aws import Clients, call, error_code, status_code
+from registry.errors import NotFound, Refused
+from registry.progress import Progress
+from registry.s3read import RangeReader, get_chunks, head
+from registry.store import CHUNK, AlreadyExists, Blob, Changed, Stored
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+_PART = 16 * CHUNK
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+
+
+class S3Store:
+    """Small objects in one bucket."""
+
+    def __init__(self, clients: Clients, bucket: str) -> None:
+        self.bucket = bucket
+        self._s3: S3Client = clients.s3()
+
+    def get(self, key: str) -> Stored | None:
+        """The object, or None; one request."""
+        from botocore.exceptions import ClientError
+
+        def read() -> Stored:
+            answer = self._s3.get_object(Bucket=self.bucket, Key=key)
+            with answer["Body"] as body:
+                return Stored(body.read(), answer["ETag"])
+
+        try:
+            return call("S3", read)
+        except ClientError as error:
+            if error_code(error) in _MISSING:
+                return None
+            raise
+
+    def create(self, key: str, data: bytes) -> str:
+        """Write a new object; one request, two where the key is taken.
+
+        Raises:
+            AlreadyExists: the key holds other bytes.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = call("S3", self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
+        except ClientError as error:
+            if status_code(error) != 412:
+                raise
+        else:
+            return answer["ETag"]
+        stored = self.get(key)
+        if stored is None:  # taken a moment ago and gone now: nothing is there, so this writer may try again
+            return self.create(key, data)
+        if stored.data == data:
+            return stored.etag
+        raise AlreadyExists(key, stored)
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        """Write over the object that has this etag; one request, two where it was changed.
+
+        Raises:
+            Changed: the object has another etag, or is gone.
+        """
+        from botocore.exceptions import ClientError
+
+        try:
+            answer = call("S3", self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)
+        except ClientError as error:
+            # a key that is gone is 412 on some stores and 404 on others
+            if status_code(error) != 412 and error_code(error) not in _MISSING:
+                raise
+        else:
+            return answer["ETag"]
+        stored = self.get(key)
+        if stored is not None and stored.data == data:
+            return stored.etag
+        raise Changed(key)
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
+        """Keys in order; one request for each thousand."""
+        given = 0
+        while limit is None or given < limit:
+            size = 1000 if limit is None else min(1000, limit - given)
+            page = call(
+                "S3",
+                self._s3.list_objects_v2,
+                Bucket=self.bucket,
+                Prefix=prefix,
+                StartAfter=after,
+                MaxKeys=size,
+            )
+            for item in page.get("Contents", []):
+                after = item["Key"]
+                given += 1
+                yield after
+            if not page["IsTruncated"]:
+                return
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        """The distinct next parts of keys; one request for each thousand."""
+        token: dict[str, str] = {}
+        while True:
+            page = call(
+                "S3",
+                self._s3.list_objects_v2,
+                Bucket=self.bucket,
+                Prefix=prefix,
+                Delimiter="/",
+                **token,  # type: ignore[arg-type]  # only ContinuationToken, which the stubs want by name
+            )
+            for item in page.get("CommonPrefixes", []):
+                yield item["Prefix"]
+            if not page["IsTruncated"]:
+                return
+            token = {"ContinuationToken": page["NextContinuationToken"]}
+
+
+class S3Blobs:
+    """Large bytes in one bucket, each under `blobs/sha256/<hex>`."""
+
+    def __init__(self, clients: Clients, bucket: str) -> None:
+        self.bucket = bucket
+        self._s3: S3Client = clients.s3()
+
+    def put(self, chunks: Iterable[bytes], *, what: str, progress: Progress) -> Blob:
+        """Store the bytes: one request where they fit a part, else a multipart upload and a server-side copy."""
+        parts = _parts(chunks)
+        first = next(parts, b"")
+        second = next(parts, None)
+        if second is None:
+            return self._put_small(first, what, progress)
+        staging = keys.upload(uuid4().hex)
+        try:
+            blob = self._put_parts(staging, _chain(first, second, parts), what, progress)
+            if self.size(blob.digest) is None:
+                self._copy(staging, keys.blob(blob.digest))
+        finally:
+            call("S3", self._s3.delete_object, Bucket=self.bucket, Key=staging)
+        return blob
+
+    def _put_small(self, data: bytes, what: str, progress: Progress) -> Blob:
+        blob = Blob("sha256:" + hashlib.sha256(data).hexdigest(), len(data))
+        if self.size(blob.digest) is None:
+            # two writers of one digest write the same bytes, so no condition is needed
+            call("S3", self._s3.put_object, Bucket=self.bucket, Key=keys.blob(blob.digest), Body=data)
+        progress.bytes(what, blob.size, blob.size)
+        return blob
+
+    def _put_parts(self, key: str, parts: Iterable[bytes], what: str, progress: Progress) -> Blob:
+        upload = call("S3", self._s3.create_multipart_upload, Bucket=self.bucket, Key=key)["UploadId"]
+        digest, size = hashlib.sha256(), 0
+        done: list[CompletedPartTypeDef] = []
+        try:
+            for number, part in enumerate(parts, start=1):
+                digest.update(part)
+                answer = call(
+                    "S3",
+                    self._s3.upload_part,
+                    Bucket=self.bucket,
+                    Key=key,
+                    UploadId=upload,
+                    PartNumber=number,
+                    Body=part,
+                )
+                done.append({"PartNumber": number, "ETag": answer["ETag"]})
+                size += len(part)
+                progress.bytes(what, size, None)
+            call(
+                "S3",
+                self._s3.complete_multipart_upload,
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload,
+                MultipartUpload={"Parts": done},
+            )
+        except BaseException:
+            call("S3", self._s3.abort_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload)
+            raise
+        progress.bytes(what, size, size)
+        return Blob("sha256:" + digest.hexdigest(), size)
+
+    def _copy(self, source: str, target: str) -> None:
+        call(
+            "S3",
+            self._s3.copy,
+            CopySource={"Bucket": self.bucket, "Key": source},
+            Bucket=self.bucket,
+            Key=target,
+        )
+
+    def size(self, digest: str) -> int | None:
+        """How many bytes the blob has, or None; one request."""
+        found = head(self._s3, self.bucket, keys.blob(digest))
+        return None if found is None else found.size
+
+    def chunks(self, digest: str) -> Iterator[bytes]:
+        """The blob from its first byte to its last, verified.
+
+        Raises:
+            NotFound: there is no such blob.
+            Refused: the bytes are not the ones the digest names, told after the last chunk.
+        """
+        found = head(self._s3, self.bucket, keys.blob(digest))
+        if found is None:
+            raise NotFound(f"The bucket has no blob {digest}: package the version again.")
+        seen = hashlib.sha256()
+        for chunk in get_chunks(self._s3, self.bucket, keys.blob(digest), found):
+            seen.update(chunk)
+            yield chunk
+        if "sha256:" + seen.hexdigest() != digest:
+            raise Refused(f"Blob {digest} holds other bytes than its name says: restore it from a good copy.")
+
+    @contextmanager
+    def open(self, digest: str) -> Iterator[RangeReader]:
+        """The blob at any position, by ranged reads.
+
+        Raises:
+            NotFound: there is no such blob.
+        """
+        found = head(self._s3, self.bucket, keys.blob(digest))
+        if found is None:
+            raise NotFound(f"The bucket has no blob {digest}: package the version again.")
+        yield RangeReader(self._s3, self.bucket, keys.blob(digest), found)
+
+
+def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in parts of 16 MiB, the last one shorter."""
+    buffer = bytearray()
+    for chunk in chunks:
+        buffer += chunk
+        while len(buffer) >= _PART:
+            yield bytes(buffer[:_PART])
+            del buffer[:_PART]
+    if buffer:
+        yield bytes(buffer)
+
+
+def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
+    yield first
+    yield second
+    yield from rest

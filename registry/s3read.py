@@ -1,0 +1,133 @@
+"""Reading large S3 objects: in order with a resume after a dropped connection, or at any position."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from registry.aws import call, error_code, status_code
+from registry.errors import Conflict, Unavailable
+from registry.store import CHUNK
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+
+_RESUMES = 5
+_READ_AHEAD = 4 * CHUNK
+
+
+class Head(NamedTuple):
+    """What a HEAD request tells of an object."""
+
+    size: int
+    etag: str
+
+
+def head(s3: S3Client, bucket: str, key: str) -> Head | None:
+    """Size in bytes and etag of an object, or None where there is none; one request."""
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = call("S3", s3.head_object, Bucket=bucket, Key=key)
+    except ClientError as error:
+        if status_code(error) == 404 or error_code(error) in ("404", "NoSuchKey", "NotFound"):
+            return None
+        raise
+    return Head(answer["ContentLength"], answer["ETag"])
+
+
+def get_chunks(s3: S3Client, bucket: str, key: str, found: Head) -> Iterator[bytes]:
+    """The object's bytes in order, 1 MiB at a time; goes on where it was after a dropped connection.
+
+    Raises:
+        Conflict: the object was replaced meanwhile.
+        Unavailable: it dropped the connection again and again.
+    """
+    position, resumes = 0, 0
+    while position < found.size:
+        try:
+            for chunk in _one_get(s3, bucket, key, found, position):
+                position += len(chunk)
+                yield chunk
+        except Unavailable:
+            resumes += 1
+            if resumes > _RESUMES:
+                raise
+
+
+def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> Iterator[bytes]:
+    from botocore.exceptions import BotoCoreError
+    from urllib3.exceptions import HTTPError
+
+    with _range(s3, bucket, key, found, f"bytes={start}-") as body:
+        try:
+            while chunk := body.read(CHUNK):
+                yield chunk
+        except (BotoCoreError, HTTPError, OSError) as error:
+            raise Unavailable(f"S3 broke off while s3://{bucket}/{key} was read: try again.") from error
+
+
+def _range(s3: S3Client, bucket: str, key: str, found: Head, span: str) -> io.BufferedIOBase:
+    from botocore.exceptions import ClientError
+
+    try:
+        answer = call("S3", s3.get_object, Bucket=bucket, Key=key, IfMatch=found.etag, Range=span)
+    except ClientError as error:
+        if status_code(error) in (404, 412):
+            raise Conflict(f"s3://{bucket}/{key} was replaced while it was read: start again.") from error
+        raise
+    return answer["Body"]  # type: ignore[return-value]  # a StreamingBody reads and closes as one
+
+
+class RangeReader(io.RawIOBase):
+    """A read-only file over ranged GETs; holds 4 MiB, whatever the object's size."""
+
+    def __init__(self, s3: S3Client, bucket: str, key: str, found: Head) -> None:
+        super().__init__()
+        self._s3, self._bucket, self._key, self._found = s3, bucket, key, found
+        self._position = 0
+        self._window_start, self._window = 0, b""
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def seekable(self) -> bool:
+        """It is."""
+        return True
+
+    def tell(self) -> int:
+        """The position in bytes."""
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move without a request."""
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._found.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def read(self, size: int = -1, /) -> bytes:
+        """Up to `size` bytes from here; one request for each 4 MiB that was not read yet."""
+        end = self._found.size if size < 0 else min(self._position + size, self._found.size)
+        out = bytearray()
+        while self._position < end:
+            offset = self._position - self._window_start
+            if not 0 <= offset < len(self._window):
+                self._fill()
+                offset = 0
+            piece = self._window[offset : offset + end - self._position]
+            out += piece
+            self._position += len(piece)
+        return bytes(out)
+
+    def _fill(self) -> None:
+        last = min(self._position + _READ_AHEAD, self._found.size) - 1
+
+        def fetch() -> bytes:
+            span = f"bytes={self._position}-{last}"
+            with _range(self._s3, self._bucket, self._key, self._found, span) as body:
+                return body.read()
+
+        self._window = call("S3", fetch)
+        self._window_start = self._position

@@ -1,0 +1,1 @@
+"""The face of Sluice: command line, settings and demo."""

@@ -1,0 +1,244 @@
+"""Commands on the GitOps repository: what runs, how it came about, and how to change it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sluice.cli.common import (
+    AsJson,
+    Bucket,
+    EnvironmentOption,
+    Gitops,
+    ModelArgument,
+    VersionArgument,
+    add,
+    identity,
+    progressing,
+    wired,
+)
+from sluice.cli.output import as_json, line, table
+
+if TYPE_CHECKING:
+    from gitops.operations import Outcome
+    from gitops.promote import Promotion
+    from sluice.wiring import Wiring
+
+_PANEL = "Git"
+To = Annotated[str, typer.Option("--to", metavar="ENV", help="The environment, such as prod.")]
+Weight = Annotated[int, typer.Option("--weight", metavar="PERCENT", help="Percentage of the traffic, 1 to 100.")]
+Unhold = Annotated[
+    str, typer.Option("--unhold", metavar="REASON", help="Let a version come back that was rolled back, and say why.")
+]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    add(app, _PANEL, promote, "sluice promote fraud@7 --to prod --weight 10")
+    add(app, _PANEL, rollback, 'sluice rollback fraud --env prod --reason "p99 doubled"')
+    add(app, _PANEL, status, "sluice status --json")
+    add(app, _PANEL, history, "sluice history fraud --env prod")
+    add(app, _PANEL, diff, "sluice diff fraud@7 --to prod --weight 10")
+    add(app, _PANEL, render, "sluice render --check")
+    add(app, _PANEL, init, "sluice init https://git.example.com/models.git --env staging --env prod")
+
+
+def promote(
+    ref: VersionArgument,
+    to: To,
+    weight: Weight,
+    unhold: Unhold = "",
+    bucket: Bucket = None,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Give a version a share of an environment's traffic: below 100 it is the canary, at 100 the stable version."""
+    from gitops.operations import promote_in
+
+    parts = wired(bucket, gitops)
+    with progressing() as progress:
+        outcome = promote_in(parts.repository, _promotion(parts, ref, to, weight, unhold), identity(parts), progress)
+    _say(outcome, json, unchanged=f"{ref} has {weight} % of {to} already: nothing to commit.")
+
+
+def rollback(
+    model: ModelArgument,
+    env: EnvironmentOption,
+    reason: Annotated[str, typer.Option("--reason", help="Why, for the commit's message.")] = "",
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Take back the last change of a model in an environment by git revert. The version it brought is then held."""
+    from gitops.operations import roll_back_in
+    from registry.names import check_label
+
+    check_label(model)
+    check_label(env, "environment")
+    parts = wired(gitops=gitops)
+    with progressing() as progress:
+        outcome = roll_back_in(parts.repository, model, env, parts.actor, reason, identity(parts), progress)
+    _say(outcome, json, unchanged="It was taken back already: nothing to commit.")
+
+
+def status(gitops: Gitops = None, json: AsJson = False) -> None:
+    """Show what git wants to run: each model in each environment."""
+    from gitops.rerender import releases
+    from gitops.state import read_release
+
+    head = wired(gitops=gitops).repository.head()
+    found = [release for pair in releases(head) if (release := read_release(head, *pair))]
+    if json:
+        as_json({"commit": head.id, "releases": [release.model_dump(mode="json") for release in found]})
+        return
+    rows = (
+        (
+            release.model,
+            release.environment,
+            f"v{release.stable.version}",
+            f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
+            release.stable.runtime.value,
+            release.stable.image.rpartition("@")[2][:19],
+        )
+        for release in found
+    )
+    columns = ("model", "environment", "stable", "canary", "runtime", "stable image")
+    table(columns, rows, empty="Nothing is released yet: `sluice release` releases a first version.")
+
+
+def history(
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model; by default all.")] = None,
+    env: Annotated[str | None, typer.Option("--env", metavar="ENV", help="An environment; by default all.")] = None,
+    limit: Annotated[int, typer.Option("--limit", min=1, help="How many commits at most.")] = 20,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Show how releases came about, newest first."""
+    from gitops.history import history as read
+
+    found = read(wired(gitops=gitops).repository.head(), model, env, limit)
+    if json:
+        as_json(found)
+        return
+    rows = (
+        (commit.id[:12], commit.time, commit.subject, commit.requested_by or f"{commit.author} (by hand)")
+        for commit in found
+    )
+    table(("commit", "when", "what", "by"), rows, empty="Nothing was released there yet.")
+
+
+def diff(
+    ref: VersionArgument,
+    to: To,
+    weight: Weight,
+    unhold: Unhold = "",
+    bucket: Bucket = None,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Show what `promote` with the same arguments would commit, and commit nothing."""
+    from gitops.diff import unified
+    from gitops.history import history as read
+    from gitops.promote import promote as intent
+
+    parts = wired(bucket, gitops)
+    wanted = _promotion(parts, ref, to, weight, unhold)
+    head = parts.repository.head()
+    change = intent(head, read(head, wanted.model, wanted.environment), wanted)
+    text = unified(head, change) if change else ""
+    if json:
+        as_json(
+            {
+                "subject": change.subject if change else "",
+                "files": sorted(change.writes) if change else [],
+                "diff": text,
+            }
+        )
+        return
+    line(f"{change.subject}\n\n{text}" if change else f"{ref} has {weight} % of {to} already: nothing would change.")
+
+
+def render(
+    check: Annotated[
+        bool, typer.Option("--check", help="Change nothing; exit 1 where something is not as rendered.")
+    ] = False,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Bring every release's manifests up to date with people's settings, a commit for each that is not."""
+    parts = wired(gitops=gitops)
+    if check:
+        _check(parts, json)
+        return
+    from gitops.operations import render_in
+    from gitops.rerender import releases
+
+    with progressing() as progress:
+        outcomes = [
+            render_in(parts.repository, model, env, parts.actor, identity(parts), progress)
+            for model, env in releases(parts.repository.head())
+        ]
+    changed = [outcome for outcome in outcomes if outcome.commit]
+    if json:
+        as_json(changed)
+        return
+    for outcome in changed:
+        line(f"{outcome.commit} {outcome.subject}")
+    line(f"{len(outcomes)} releases, {len(changed)} rendered again.")
+
+
+def init(
+    remote: Annotated[
+        str, typer.Argument(metavar="REMOTE", help="An empty repository's URL, or a folder to make one in.")
+    ],
+    env: Annotated[list[str], typer.Option("--env", metavar="ENV", help="An environment; give it once for each.")],
+    url: Annotated[
+        str | None, typer.Option("--url", help="Where Argo CD reads the repository, if not at REMOTE.")
+    ] = None,
+    json: AsJson = False,
+) -> None:
+    """Make a GitOps repository: environments, what Argo CD needs, and a README for its people."""
+    from gitops.bare import make_bare
+    from gitops.operations import init_in
+
+    parts = wired(gitops=remote)
+    branch = parts.settings.branch
+    address = make_bare(remote, branch)
+    with progressing() as progress:
+        commit = init_in(parts.repository, env, url or address, branch, identity(parts), progress)
+    as_json({"commit": commit, "remote": remote}) if json else line(f"{commit} {remote} has {', '.join(env)}")
+
+
+def _promotion(parts: Wiring, ref: str, to: str, weight: int, unhold: str) -> Promotion:
+    from pipelines.steps.commit import CommitInput, promotion
+    from registry.names import VersionRef, check_label
+
+    request = CommitInput(
+        ref=VersionRef.parse(ref),
+        environment=check_label(to, "environment"),
+        weight=weight,
+        requested_by=parts.actor,
+        unhold=unhold,
+    )
+    return promotion(request, parts.registry)
+
+
+def _say(outcome: Outcome, json: bool, *, unchanged: str) -> None:
+    if json:
+        as_json(outcome)
+    else:
+        line(f"{outcome.commit} {outcome.subject}" if outcome.commit else unchanged)
+
+
+def _check(parts: Wiring, json: bool) -> None:
+    from gitops.check import check
+
+    problems = check(parts.repository.head())
+    if json:
+        as_json(problems)
+    for problem in () if json else problems:
+        line(problem.message + (f"\n{problem.diff}" if problem.diff else ""))
+    if problems:
+        raise typer.Exit(1)
+    if not json:
+        line("The repository holds just what it renders.")

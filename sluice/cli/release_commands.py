@@ -1,0 +1,72 @@
+"""Commands that make something of a version: the steps of a release, one by one and together."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from sluice.cli.common import AsJson, Bucket, Gitops, VersionArgument, add, identity, progressing, wired
+from sluice.cli.output import as_json, line
+
+_PANEL = "Release"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the commands of this module."""
+    add(app, _PANEL, release, "sluice release fraud-2026-11-01 --model fraud")
+    add(app, _PANEL, package, "sluice package fraud@7")
+    add(app, _PANEL, build, "sluice build fraud@7")
+
+
+def release(
+    job: Annotated[str, typer.Argument(metavar="JOB", help="A finished training job: its name or ARN.")],
+    model: Annotated[str, typer.Option("--model", help="The model it is a version of.")],
+    env: Annotated[str | None, typer.Option("--env", help="The environment; by default the first one.")] = None,
+    weight: Annotated[int, typer.Option("--weight", help="Percentage of the traffic there, 1 to 100.")] = 100,
+    bucket: Bucket = None,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Take a training job all the way: register, scan, package, build, and commit to the first environment.
+
+    What was done already is not done again, so a release that broke off is finished by giving the command again.
+    """
+    from pipelines.steps.release import ReleaseInput
+    from pipelines.steps.release import release as steps
+    from registry.names import check_label
+
+    parts = wired(bucket, gitops)
+    request = ReleaseInput(
+        job=job,
+        model=check_label(model),
+        environment=check_label(env or parts.settings.first_environment, "environment"),
+        weight=weight,
+        actor=parts.actor,
+    )
+    with progressing() as progress:
+        result = steps(request, parts, identity(parts), progress)
+    as_json(result) if json else line(str(result.ref))
+
+
+def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
+    """Make a version's training output the archive that its model server reads."""
+    from pipelines.archive import Limits
+    from pipelines.steps.package import package as step
+    from registry.names import VersionRef
+
+    parts = wired(bucket)
+    with progressing() as progress:
+        artifact = step(VersionRef.parse(ref), parts.sources, parts.registry, parts.blobs, Limits(), progress)
+    as_json(artifact) if json else line(artifact.blob)
+
+
+def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
+    """Build the serving image of a packaged version."""
+    from pipelines.steps.build import build as step
+    from registry.names import VersionRef
+
+    parts = wired(bucket)
+    with progressing() as progress:
+        image = step(VersionRef.parse(ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
+    as_json(image) if json else line(image.reference)

@@ -1,0 +1,150 @@
+"""The story: four training jobs become versions, two models serve, one canary is finished and one is rolled back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict
+
+from gitops.bare import make_bare
+from gitops.history import ReleaseCommit, history
+from gitops.layout import release_dir
+from gitops.message import Identity
+from gitops.operations import init_in, roll_back_in
+from gitops.release import Release
+from gitops.rerender import releases
+from gitops.state import read_release
+from pipelines.steps.commit import CommitInput, commit
+from pipelines.steps.release import ReleaseInput, release
+from registry.aws import call
+from registry.errors import SluiceError
+from registry.names import VersionRef
+from registry.progress import Progress
+from sluice.demo.base import make_bases
+from sluice.demo.endpoints import create_bucket
+from sluice.demo.examples import Example
+from sluice.demo.stack import Endpoints
+from sluice.settings import Settings
+from sluice.wiring import Wiring
+
+BUCKET = "sluice-registry"
+STAGING, PROD = "staging", "prod"
+_ACTOR = "Demo <demo@sluice.example>"
+
+
+class Ending(BaseModel):
+    """How things stand when the story is over."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    account: str
+    releases: tuple[Release, ...]
+    log: tuple[ReleaseCommit, ...]
+    restored: str
+    """The git tree that prod's digits were before the rollback's canary, and are again."""
+
+
+def settings_for(folder: Path, bases: dict[str, str] | None = None) -> dict[str, object]:
+    """The settings of a demo in `folder`, as `sluice.toml` would say them."""
+    return {
+        "bucket": BUCKET,
+        "gitops": str(folder / "gitops.git"),
+        "images": str(folder / "images"),
+        "ecr_prefix": "sluice",
+        "bases": bases or {},
+        "first_environment": STAGING,
+        "actor": _ACTOR,
+        "cache": str(folder / "cache"),
+    }
+
+
+def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], progress: Progress) -> Settings:
+    """Put the training outputs where their jobs say they are, and make the base images and the GitOps repository."""
+    create_bucket(endpoints, BUCKET)
+    for bucket in sorted({example.key[0] for example in examples}):
+        create_bucket(endpoints, bucket)
+    s3 = endpoints.client("s3")
+    try:
+        for example in examples:
+            bucket, key = example.key
+            data = example.archive.read_bytes()
+            s3.put_object(Bucket=bucket, Key=key, Body=data)
+            progress.fact(f"training job {example.job} is finished and left {len(data)} bytes at s3://{bucket}/{key}")
+    finally:
+        s3.close()
+    bases = {runtime.value: name for runtime, name in make_bases(folder / "bases").items()}
+    return Settings.model_validate(settings_for(folder, bases))
+
+
+def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress: Progress) -> Ending:
+    """Live through the story, with `progress` hearing of every fact.
+
+    Raises:
+        SluiceError: a part of the story did not come out as it must.
+    """
+    gitops = parts.settings.gitops
+    begun = init_in(
+        parts.repository,
+        [STAGING, PROD],
+        make_bare(gitops, parts.settings.branch),
+        parts.settings.branch,
+        author,
+        progress,
+    )
+    progress.fact(f"{begun[:12]} a GitOps repository with {STAGING} and {PROD}")
+    digits = [example for example in examples if example.model == "digits"]
+    others = [example for example in examples if example.model != "digits"]
+    for example in (digits[0], *others):
+        ref = _release(parts, example, author, progress)
+        _promote(parts, ref, 100, author, progress)
+    second = _release(parts, digits[1], author, progress)
+    for weight in (10, 50, 100):
+        _promote(parts, second, weight, author, progress)
+    restored = _canary_and_back(parts, digits[2], author, progress)
+    head = parts.repository.head()
+    return Ending(
+        account=call("STS", parts.clients.sts().get_caller_identity)["Account"],
+        releases=tuple(found for pair in releases(head) if (found := read_release(head, *pair))),
+        log=tuple(history(head)),
+        restored=restored,
+    )
+
+
+def _canary_and_back(parts: Wiring, example: Example, author: Identity, progress: Progress) -> str:
+    ref = _release(parts, example, author, progress)
+    folder = release_dir(ref.model, PROD)
+    before = parts.repository.head()
+    _promote(parts, ref, 25, author, progress)
+    outcome = roll_back_in(parts.repository, ref.model, PROD, _ACTOR, "the demo's canary did worse", author, progress)
+    after = parts.repository.head()
+    was, now = before.tree_id(folder), after.tree_id(folder)
+    if was is None or was != now or before.tree_id() != after.tree_id():
+        raise SluiceError(f"The rollback of {ref} left {folder} at tree {now}, not {was}: please report this.")
+    progress.fact(f"{str(outcome.commit)[:12]} {outcome.subject}: the tree is {now} again, as it was before")
+    return now
+
+
+def _release(parts: Wiring, example: Example, author: Identity, progress: Progress) -> VersionRef:
+    request = ReleaseInput(job=example.job, model=example.model, environment=STAGING, actor=_ACTOR)
+    return release(request, parts, author, progress).ref
+
+
+def _promote(parts: Wiring, ref: VersionRef, weight: int, author: Identity, progress: Progress) -> None:
+    request = CommitInput(ref=ref, environment=PROD, weight=weight, requested_by=_ACTOR)
+    commit(request, parts.registry, parts.repository, author, progress)
+
+
+@contextmanager
+def as_environment(endpoints: Endpoints) -> Iterator[None]:
+    """Point this process's AWS clients at the stack for as long as the block runs."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(endpoints.over(before))
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -1,0 +1,100 @@
+"""Sluice's settings: flags over environment over file, read in this one place.
+
+A file `sluice.toml` in the working folder, or the one that SLUICE_CONFIG names; environment variables SLUICE_BUCKET and
+so on; flags of the command line. AWS endpoints, region and credentials are not here: the standard AWS environment has
+them.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from gitops.release import Runtime
+from registry.errors import InvalidInput
+from registry.names import EnvironmentName
+
+FILE = "sluice.toml"
+
+
+class Settings(BaseSettings):
+    """What a person configures."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", env_nested_delimiter="__", frozen=True, extra="forbid")
+
+    bucket: str = Field(default="", description="the registry's bucket")
+    gitops: str = Field(default="", description="the GitOps repository: a URL, or the path of a bare repository")
+    branch: str = Field(default="main", description="the branch that Argo CD follows")
+    images: Path = Field(default=Path("images"), description="folder for images, an OCI layout for each model")
+    ecr_prefix: str = Field(default="", description="enter images into ECR under this prefix")
+    bases: dict[Runtime, str] = Field(default={}, description="base image for each runtime, as oci:folder:tag")
+    first_environment: EnvironmentName = Field(default="staging", description="where `release` commits to")
+    actor: str = Field(default="", description="who asks, as commits and records name them")
+    cache: Path = Field(default_factory=lambda: _cache(), description="folder for clones; safe to delete")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  # pydantic-settings calls by these names
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the environment, then the file."""
+        assert isinstance(init_settings, InitSettingsSource)  # noqa: S101
+        assert isinstance(env_settings, EnvSettingsSource)  # noqa: S101
+        return init_settings, env_settings, _File(settings_cls)
+
+
+class _File(TomlConfigSettingsSource):
+    """The file's settings; paths in it are relative to its folder."""
+
+    def __init__(self, settings_cls: type[BaseSettings]) -> None:
+        named = os.environ.get("SLUICE_CONFIG")
+        path = Path(named or FILE)
+        if named and not path.is_file():
+            raise InvalidInput(f"SLUICE_CONFIG names {named}, which is not a file: correct or unset it.")
+        super().__init__(settings_cls, path)
+        self._folder = path.absolute().parent
+
+    def __call__(self) -> dict[str, Any]:
+        values = super().__call__()
+        for name in ("images", "cache"):
+            if isinstance(values.get(name), str):
+                values[name] = self._folder / values[name]
+        return values
+
+
+def load(**flags: object) -> Settings:
+    """Read the settings, with the flags that were given; None stands for a flag that was not.
+
+    Raises:
+        InvalidInput: a file or value is malformed, or a name unknown.
+    """
+    import tomllib
+
+    given: dict[str, Any] = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise InvalidInput(f"The setting {where} does not fit ({first['msg']}): correct {FILE} or SLUICE_*.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{os.environ.get('SLUICE_CONFIG', FILE)} is not TOML ({error}): correct it.") from error
+
+
+def _cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "sluice"

@@ -1,0 +1,118 @@
+"""Puts the parts together as the settings say. Each is made when it is first asked for, so that a command that only
+reads git never loads AWS's libraries."""
+
+from __future__ import annotations
+
+import getpass
+import socket
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from registry.errors import InvalidInput
+from sluice.settings import Settings
+
+if TYPE_CHECKING:
+    from gitops.release import Runtime
+    from gitops.repository import Repository
+    from pipelines.image.images import BaseImage, Destination
+    from registry.aws import Clients
+    from registry.registry import Registry
+    from registry.sagemaker import SageMakerSources
+    from registry.store import Blobs
+
+
+class Wiring:
+    """The parts of Sluice, for one set of settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+
+    def close(self) -> None:
+        """End what was started for reading; everything may be used again after."""
+        if "repository" in self.__dict__:
+            self.repository.close()
+
+    @cached_property
+    def clients(self) -> Clients:
+        """AWS."""
+        from registry.aws import Clients
+
+        return Clients()
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The model registry.
+
+        Raises:
+            InvalidInput: no bucket is set.
+        """
+        from registry.registry import Registry
+        from registry.s3 import S3Store
+
+        return Registry(S3Store(self.clients, self._bucket))
+
+    @cached_property
+    def blobs(self) -> Blobs:
+        """Artifacts."""
+        from registry.s3 import S3Blobs
+
+        return S3Blobs(self.clients, self._bucket)
+
+    @cached_property
+    def sources(self) -> SageMakerSources:
+        """Training jobs."""
+        from registry.sagemaker import SageMakerSources
+
+        return SageMakerSources(self.clients)
+
+    @cached_property
+    def destination(self) -> Destination:
+        """Where images go."""
+        from pipelines.image.layout import LayoutDestination
+
+        layout = LayoutDestination(self.settings.images)
+        if not self.settings.ecr_prefix:
+            return layout
+        from pipelines.image.ecr import EcrCatalog
+
+        return EcrCatalog(layout, self.clients, self.settings.ecr_prefix)
+
+    def base(self, runtime: Runtime) -> BaseImage:
+        """The base image for a runtime.
+
+        Raises:
+            InvalidInput: none is set.
+        """
+        from pipelines.image.layout import LayoutImage
+
+        named = self.settings.bases.get(runtime)
+        if named is None:
+            raise InvalidInput(
+                f'No base image is set for {runtime.value}: put `{runtime.value} = "oci:folder:tag"` under [bases]'
+                " in sluice.toml."
+            )
+        return LayoutImage.parse(named)
+
+    @cached_property
+    def repository(self) -> Repository:
+        """The GitOps repository.
+
+        Raises:
+            InvalidInput: none is set.
+        """
+        from gitops.repository import Repository
+
+        if not self.settings.gitops:
+            raise InvalidInput("No GitOps repository is set: give --gitops, SLUICE_GITOPS or `gitops` in sluice.toml.")
+        return Repository.open(self.settings.gitops, self.settings.branch, cache=self.settings.cache / "git")
+
+    @cached_property
+    def actor(self) -> str:
+        """Who asks: the setting, else the person at this machine."""
+        return self.settings.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+
+    @property
+    def _bucket(self) -> str:
+        if not self.settings.bucket:
+            raise InvalidInput("No registry bucket is set: give --bucket, SLUICE_BUCKET or `bucket` in sluice.toml.")
+        return self.settings.bucket

@@ -1,0 +1,67 @@
+"""Fixtures that several packages' tests share: real servers, started once for each test process."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from registry.aws import Clients
+from registry.progress import Silent
+from sluice.demo.endpoints import create_bucket
+from sluice.demo.stack import Endpoints, Stack
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+TRAINING_BUCKET = "sluice-demo-training"
+
+
+@pytest.fixture(scope="session")
+def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
+    """SeaweedFS and moto, with the example training jobs done and their archives in place."""
+    jobs = [json.loads(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/jobs/*/job.json"))]
+    with Stack.start(tmp_path_factory.mktemp("stack"), jobs, progress=Silent()) as stack:
+        create_bucket(stack.endpoints, TRAINING_BUCKET)
+        s3 = stack.endpoints.client("s3")
+        for archive in EXAMPLES.glob("*/jobs/*/model.tar.gz"):
+            key = f"output/{archive.parent.name}/output/model.tar.gz"
+            s3.put_object(Bucket=TRAINING_BUCKET, Key=key, Body=archive.read_bytes())
+        s3.close()
+        yield stack.endpoints
+
+
+@pytest.fixture
+def aws(endpoints: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Endpoints:
+    """The same, with this process's AWS environment pointing at it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in endpoints.environment().items():
+        monkeypatch.setenv(name, value)
+    return endpoints
+
+
+@pytest.fixture
+def clients(aws: Endpoints) -> Clients:
+    """Sluice's own AWS clients, talking to the stack."""
+    return Clients()
+
+
+@pytest.fixture
+def new_bucket(endpoints: Endpoints) -> Callable[[], str]:
+    """Makes an empty bucket on SeaweedFS and gives its name."""
+
+    def make() -> str:
+        name = f"t-{uuid.uuid4().hex[:20]}"
+        create_bucket(endpoints, name)
+        return name
+
+    return make
+
+
+@pytest.fixture
+def examples() -> Path:
+    """The folder of example models."""
+    return EXAMPLES

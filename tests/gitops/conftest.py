@@ -1,0 +1,210 @@
+"""Real git, real remotes on disk and over HTTP, for the tests of the git half."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from gitops.message import Identity
+from gitops.repository import Repository
+
+Run = Callable[..., str]
+
+
+@pytest.fixture(autouse=True)
+def _plain_git(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No configuration of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith(("GIT_", "SSH_"))]:
+        monkeypatch.delenv(name)
+    config = tmp_path / "gitconfig"
+    config.write_text("[user]\n\tname = Person\n\temail = person@example.org\n[init]\n\tdefaultBranch = main\n")
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    monkeypatch.setenv("GIT_CONFIG_NOSYSTEM", "1")
+
+
+@pytest.fixture
+def git() -> Run:
+    """Run git in a folder and give what it says; fails loudly."""
+
+    def run(folder: Path, *arguments: str, stdin: str | None = None) -> str:
+        command = ["git", "-C", str(folder), *arguments]
+        done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, f"{command}: {done.stderr}"
+        return done.stdout.strip()
+
+    return run
+
+
+@pytest.fixture
+def remote(tmp_path: Path, git: Run) -> Path:
+    """An empty bare repository."""
+    git(tmp_path, "init", "--quiet", "--bare", "--template=", "remote.git")
+    return tmp_path / "remote.git"
+
+
+@pytest.fixture
+def author() -> Identity:
+    return Identity(name="Ann Ops", email="ann@example.org")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Path:
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def repository(remote: Path, cache: Path) -> Iterator[Repository]:
+    with Repository.open(str(remote), cache=cache) as opened:
+        yield opened
+
+
+@pytest.fixture
+def hook(remote: Path) -> Callable[[str, str], None]:
+    """Install a server-side hook in the remote, as a shell script."""
+
+    def install(name: str, script: str) -> None:
+        path = remote / "hooks" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+
+    return install
+
+
+class Person:
+    """Somebody with a clone and an editor, who commits by hand and pushes."""
+
+    def __init__(self, folder: Path, git: Run) -> None:
+        self.folder = folder
+        self.git = git
+
+    def commit(self, files: Mapping[str, str | None], message: str) -> str:
+        self.git(self.folder, "pull", "--quiet", "--ff-only")
+        for path, text in files.items():
+            if text is None:
+                self.git(self.folder, "rm", "--quiet", path)
+                continue
+            (self.folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / path).write_text(text)
+            self.git(self.folder, "add", path)
+        self.git(self.folder, "commit", "--quiet", "-m", message)
+        return self.push()
+
+    def revert(self, *arguments: str) -> str:
+        self.git(self.folder, "pull", "--quiet", "--ff-only")
+        self.git(self.folder, "revert", "--no-edit", *arguments)
+        return self.push()
+
+    def push(self) -> str:
+        self.git(self.folder, "push", "--quiet", "origin", "HEAD:main")
+        return self.git(self.folder, "rev-parse", "HEAD")
+
+
+@pytest.fixture
+def person(tmp_path: Path, remote: Path, git: Run) -> Callable[[], Person]:
+    """Clone the remote, which has to have a commit by then."""
+
+    def clone() -> Person:
+        git(tmp_path, "clone", "--quiet", str(remote), "person")
+        return Person(tmp_path / "person", git)
+
+    return clone
+
+
+class Server(ThreadingHTTPServer):
+    """git's own HTTP backend behind a small server that can misbehave on request."""
+
+    daemon_threads = True
+
+    def __init__(self, root: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.root = root
+        self.status: list[int] = []
+        """Statuses to answer with, one a request, before git is asked again; 0 drops the connection at once."""
+        self.drop_pushes = 0
+        """How many pushes to run to their end and then leave without an answer."""
+        self.requests: list[str] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/remote.git"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        self._answer(b"")
+
+    def do_POST(self) -> None:
+        if self.headers.get("Transfer-Encoding") == "chunked":
+            body = b""
+            while size := int(self.rfile.readline(), 16):
+                body += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+        self._answer(body)
+
+    def _answer(self, body: bytes) -> None:
+        self.close_connection = True
+        self.server.requests.append(self.path)
+        if self.server.status:
+            status = self.server.status.pop(0)
+            if status:
+                self.send_response(status)
+                if status == 401:
+                    self.send_header("WWW-Authenticate", 'Basic realm="git"')
+                self.end_headers()
+            return
+        headers, _, content = self._backend(body).partition(b"\r\n\r\n")
+        if self.path.endswith("/git-receive-pack") and self.server.drop_pushes:
+            self.server.drop_pushes -= 1
+            return
+        fields = dict(line.split(": ", 1) for line in headers.decode().split("\r\n"))
+        self.send_response(int(fields.pop("Status", "200")[:3]))
+        for name, value in fields.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _backend(self, body: bytes) -> bytes:
+        path, _, query = self.path.partition("?")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "GIT_PROJECT_ROOT": str(self.server.root),
+            "GIT_HTTP_EXPORT_ALL": "1",
+            "GIT_CONFIG_COUNT": "1",
+            "GIT_CONFIG_KEY_0": "http.receivepack",
+            "GIT_CONFIG_VALUE_0": "true",
+            "REQUEST_METHOD": self.command,
+            "PATH_INFO": path,
+            "QUERY_STRING": query,
+            "CONTENT_TYPE": self.headers.get("Content-Type", ""),
+            "CONTENT_LENGTH": str(len(body)),
+            "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
+            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+        }
+        done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
+        return done.stdout
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(remote: Path) -> Iterator[Server]:
+    """The same remote over smart HTTP."""
+    with Server(remote.parent) as running:
+        thread = threading.Thread(target=running.serve_forever, args=(0.02,))
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()

@@ -1,0 +1,67 @@
+"""Whole folders as they are committed, for people to read in a review.
+
+Where a change of the output is meant, write them anew: SLUICE_GOLDEN=write python -m pytest tests/gitops/test_golden.py
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from gitops.config import default_model_file, parse_environment, parse_model
+from gitops.release import Canary, Deployed, Release, Runtime
+from gitops.render import render
+from gitops.scaffold import scaffold
+
+_GOLDEN = Path(__file__).parent / "golden"
+_ENVIRONMENT = b"name: prod\nnamespace: models-prod\ndomain: models.example.com\n"
+_PUBLIC = b"""\
+name: prod
+namespace: models-prod
+cluster: {server: "https://0123456789ABCDEF.gr7.eu-west-1.eks.amazonaws.com"}
+domain: models.example.com
+router:
+  scheme: internet-facing
+  group: models
+  certificateArn: arn:aws:acm:eu-west-1:123456789012:certificate/11111111-2222-3333-4444-555555555555
+"""
+_CPU = b"name: wine\nresources: {gpu: 0, cpu: 500m, memory: 1Gi}\nenvironments: {prod: {scaling: {min: 2, max: 8}}}\n"
+
+
+def _deployed(model: str, version: int, runtime: Runtime) -> Deployed:
+    image = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/models/{model}@sha256:{version:064x}"
+    return Deployed(version=version, image=image, runtime=runtime)
+
+
+def _torchserve_canary() -> dict[str, bytes]:
+    stable, canary = (_deployed("fraud", version, Runtime.TORCHSERVE) for version in (6, 7))
+    trial = Canary(**canary.model_dump(), weight=10)
+    release = Release(model="fraud", environment="prod", stable=stable, canary=trial)
+    model = parse_model(default_model_file("fraud"), "models/fraud/model.yaml")
+    return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
+
+
+def _tensorflow_https_cpu() -> dict[str, bytes]:
+    stable = _deployed("wine", 3, Runtime.TENSORFLOW_SERVING)
+    release = Release(model="wine", environment="prod", stable=stable)
+    model = parse_model(_CPU, "models/wine/model.yaml")
+    return render(release, model, parse_environment(_PUBLIC, "environments/prod.yaml"))
+
+
+def _new_repository() -> dict[str, bytes]:
+    return scaffold(["dev", "prod"], repo_url="https://git.example.com/acme/models.git")
+
+
+@pytest.mark.parametrize("case", [_torchserve_canary, _tensorflow_https_cpu, _new_repository])
+def test_golden(case: object) -> None:
+    assert callable(case)
+    rendered: dict[str, bytes] = case()
+    folder = _GOLDEN / case.__name__.removeprefix("_")
+    if os.environ.get("SLUICE_GOLDEN") == "write":
+        shutil.rmtree(folder, ignore_errors=True)
+        for path, data in rendered.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(data)
+    found = {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    assert found == rendered
