@@ -11,7 +11,7 @@ from pathlib import PurePosixPath
 from pydantic import BaseModel, ConfigDict
 
 from gitops.config import Environment, Model
-from gitops.layout import ENVIRONMENTS, MODELS, environment_file, model_file, release_dir, release_file
+from gitops.layout import ENVIRONMENTS, MODELS, environment_file, model_file, release_file
 from gitops.release import Release
 from gitops.render import render
 from gitops.state import parse_release, read_environment, read_model
@@ -135,7 +135,7 @@ def _folder(
         yield Problem(path=release_path, kind=ProblemKind.INVALID, message=str(error))
         return
     if settings and place:
-        yield from compare(tree, release, settings, place)
+        yield from compare(tree, paths, release, settings, place)
 
 
 def _known(
@@ -154,14 +154,15 @@ def _known(
     return model, environment
 
 
-def compare(tree: Tree, release: Release, model: Model, environment: Environment) -> Iterator[Problem]:
-    """Where the release's folder is not what the release renders.
+def compare(
+    tree: Tree, paths: Sequence[str], release: Release, model: Model, environment: Environment
+) -> Iterator[Problem]:
+    """Where the release's folder, which holds `paths`, is not what the release renders.
 
     Raises:
         InvalidInput: the settings are of another model or environment than the release.
     """
     wanted = render(release, model, environment)
-    there = tree.paths(release_dir(release.model, release.environment))
     for path, expected in wanted.items():
         found = tree.read(path)
         if found is None:
@@ -169,7 +170,7 @@ def compare(tree: Tree, release: Release, model: Model, environment: Environment
         elif found != expected:
             message = f"{path} is not what its release renders: run `sluice render`, or take back the change."
             yield Problem(path=path, kind=ProblemKind.DIFFERS, message=message, diff=_diff(path, expected, found))
-    for path in sorted(set(there) - set(wanted)):
+    for path in sorted(set(paths) - set(wanted)):
         message = f"{path} is not rendered by its release: remove it, only Sluice writes in this folder."
         yield Problem(path=path, kind=ProblemKind.EXTRA, message=message)
 

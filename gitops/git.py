@@ -56,6 +56,7 @@ _OPTIONS = (
 )
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
+_NO_GIT = "git is not on the PATH: install git 2.31 or newer."
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^\s]+")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|ATBB|ATCTT|x-(?:access-)?token|oauth2", re.IGNORECASE)
 _SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "file", "codecommit")
@@ -111,7 +112,7 @@ class Runner:
         try:
             from git.cmd import Git
         except ImportError:
-            raise NotFound("git is not on the PATH: install git 2.31 or newer.") from None
+            raise NotFound(_NO_GIT) from None
         self.directory = directory
         self._git: Git = Git()
         self._environment = _environment()
@@ -120,7 +121,7 @@ class Runner:
 
     def _configured(self, name: str) -> bool:
         command, options = self._command(("config", "--get", name), None)
-        return bool(self._git.execute(command, **options)[0] == 0)
+        return bool(self._execute(command, **options)[0] == 0)
 
     def run(self, *arguments: str, stdin: bytes | None = None, directory: Path | None = None) -> bytes:
         """Run `git <arguments>` and give its standard output.
@@ -132,15 +133,15 @@ class Runner:
         """
         command, options = self._command(arguments, directory or self.directory)
         if stdin is None:
-            status, out, err = self._git.execute(command, **options)
+            status, out, err = self._execute(command, **options)
         else:
             with tempfile.TemporaryFile() as file:
                 file.write(stdin)
                 file.seek(0)
-                status, out, err = self._git.execute(command, istream=file, **options)
+                status, out, err = self._execute(command, istream=file, **options)
         if status != 0:
             raise GitFailed(status, f"{err}\n{out.decode('utf-8', 'replace')}")
-        return bytes(out)
+        return out
 
     def start(self, *arguments: str) -> Any:
         """Start `git <arguments>` with pipes on both sides, and give GitPython's handle on the process."""
@@ -154,10 +155,19 @@ class Runner:
             GitFailed: it ended with anything but 0.
         """
         command, options = self._command(("--no-optional-locks", "-C", str(folder), *arguments), None)
-        status, out, err = self._git.execute(command, **options)
+        status, out, err = self._execute(command, **options)
         if status != 0:
             raise GitFailed(status, err)
-        return bytes(out)
+        return out
+
+    def _execute(self, command: list[str], **options: Any) -> tuple[int, bytes, str]:
+        from git.exc import GitCommandNotFound
+
+        try:
+            status, out, err = self._git.execute(command, **options)
+        except GitCommandNotFound:
+            raise NotFound(_NO_GIT) from None
+        return status, out, err
 
     def _command(self, arguments: tuple[str, ...], directory: Path | None) -> tuple[list[str], dict[str, Any]]:
         # GitPython can add to the environment but not take away from it; env(1) can

@@ -15,7 +15,7 @@ from registry.errors import Conflict, NotFound, Refused, SluiceError, Unavailabl
 
 _SAID_MAX = 300
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]*@")
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
+_ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|(?:\x1b\[|\x9b)[0-9;?]*[ -/]*[@-~]")
 _CONTROL = re.compile(r"[^\t\n\x20-\x7e\u00a0-\U0010ffff]")
 _NOISE = re.compile(
     r"(resolving deltas|counting objects|compressing objects|enumerating objects|total \d|processed \d)", re.I
@@ -24,6 +24,10 @@ _NOISE = re.compile(
 
 class Moved(Conflict):
     """The push came second: the branch is no longer where the commit was made on. Worth another attempt."""
+
+
+class Locked(Moved):
+    """Another git process holds the branch's lock on the remote, or held it when it was killed."""
 
 
 class GitFailed(SluiceError):
@@ -95,6 +99,11 @@ _RULES = (
         "|not a git repository|does not exist|project you were looking for could not be found",
         NotFound,
         "There is no git repository at {remote}, or you may not see it: check the address.",
+    ),
+    _Rule(
+        r"unable to create '[^']*\.lock': file exists",
+        Locked,
+        "{branch} of {remote} is locked by another git process.",
     ),
     # another writer was first (send-pack's and receive-pack's words)
     _Rule(

@@ -31,7 +31,7 @@ from types import TracebackType
 
 from gitops.fastimport import FAST_IMPORT, check_paths, differs, script, touched
 from gitops.git import Address, Runner
-from gitops.git_errors import GitFailed, Moved, explain
+from gitops.git_errors import GitFailed, Locked, Moved, explain
 from gitops.message import Identity
 from gitops.snapshot import Commit, Objects, Snapshot
 from gitops.tree import Change
@@ -125,11 +125,8 @@ class Repository:
         )
         try:
             made = again(self._attempt, writer)
-        except Moved:
-            raise Conflict(
-                f"{self.branch} of {self.remote} moved {ATTEMPTS} times while this commit was made: try again when"
-                " fewer writers are at work."
-            ) from None
+        except Moved as error:
+            raise Conflict(_lost(error)) from None
         except _NoAnswer as error:
             made = self._settle(writer, Unavailable(str(error)))
         if made:
@@ -295,10 +292,13 @@ class Repository:
         self._known = None
 
     def _check_branch(self) -> None:
+        wrong = InvalidInput(f"{self.branch[:80]!r} cannot name a branch: see git-check-ref-format.")
+        if self.branch.startswith("-") or "\0" in self.branch:
+            raise wrong
         try:
             self._git.run("check-ref-format", f"refs/heads/{self.branch}")
-        except (GitFailed, ValueError):
-            raise InvalidInput(f"{self.branch[:80]!r} cannot name a branch: see git-check-ref-format.") from None
+        except GitFailed:
+            raise wrong from None
 
     def _tidy(self) -> None:
         """Let git pack the cache when it is due, which it decides by itself in some milliseconds."""
@@ -317,6 +317,13 @@ class _Writer:
 
 
 _PUSH = ("--porcelain", "--no-follow-tags", "--no-recurse-submodules", "--no-verify")
+
+
+def _lost(error: Moved) -> str:
+    advice = "try again when fewer writers are at work"
+    if isinstance(error, Locked):
+        advice = "try again, and if it stays, look for a .lock file that a killed process left there"
+    return f"{str(error).rstrip('.')}, {ATTEMPTS} times in a row: {advice}."
 
 
 def _move(fresh: Path, directory: Path) -> None:

@@ -11,7 +11,7 @@ from gitops.message import Identity
 from registry.errors import InvalidInput
 from registry.progress import Progress
 from sluice.demo import examples, story
-from sluice.demo.stack import Endpoints, Stack
+from sluice.demo.stack import Endpoints, Stack, ensure_idle
 from sluice.settings import FILE, Settings
 from sluice.wiring import Wiring
 
@@ -46,6 +46,7 @@ def _begin(folder: Path) -> None:
     """Make the folder, or empty it of an earlier demo, and of nothing else."""
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
         raise InvalidInput(f"{folder} is not empty and not a demo's: give another --folder.")
+    ensure_idle(folder)
     _clear(folder)
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     (folder / _MARKER).touch()

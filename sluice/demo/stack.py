@@ -24,7 +24,7 @@ from sluice.demo.launch import Launch, require_moto
 from sluice.demo.process import Process
 from sluice.demo.store import find_binary
 
-__all__ = ["Endpoints", "Stack", "create_bucket", "load", "stop_detached"]
+__all__ = ["Endpoints", "Stack", "create_bucket", "ensure_idle", "load", "stop_detached"]
 
 
 class _Record(BaseModel):
@@ -119,6 +119,13 @@ def load(folder: Path) -> Stack:
     if record.endpoints is None:
         raise NotFound(f"The demo in {folder} was cut short while it started: end it with `sluice demo --stop`.")
     return Stack(folder, record.endpoints, record.processes, detached=True)
+
+
+def ensure_idle(folder: Path) -> None:
+    """Make sure that no stack runs in the folder. Raises Conflict where one does."""
+    if (folder / "stack.lock").exists():
+        with _locked(folder):
+            pass
 
 
 def stop_detached(folder: Path) -> None:

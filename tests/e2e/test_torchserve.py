@@ -35,8 +35,7 @@ def torchserve() -> Path:
     told = os.environ.get("SLUICE_TORCHSERVE")
     if not told:
         pytest.skip(
-            "Set SLUICE_TORCHSERVE to bin/torchserve of a virtual environment that holds torchserve, torch, PyYAML,"
-            " psutil, requests, packaging and setuptools."
+            "Set SLUICE_TORCHSERVE to bin/torchserve of a virtual environment with `pip install torchserve torch PyYAML`."
         )
     if not shutil.which("java"):
         pytest.skip("Put a Java runtime (17 or later) on PATH: TorchServe's front end is written in Java.")
