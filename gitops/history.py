@@ -113,12 +113,19 @@ def held(commits: Sequence[ReleaseCommit]) -> set[int]:
     for commit in _in_force(commits):
         undone = _undone_by(commit, commits)
         if undone or commit.action == trailers.ROLLBACK:
-            taken = {commit.holds} if commit.by_sluice else {one.version for one in undone if one.by_sluice}
-            found |= {version for version in taken if version is not None} - decided
+            found |= _taken_back(commit, undone) - decided
             decided |= found
         elif commit.by_sluice:
             decided |= {version for version in (commit.version, commit.unholds) if version is not None}
     return found
+
+
+def _taken_back(commit: ReleaseCommit, undone: Sequence[ReleaseCommit]) -> set[int]:
+    """The versions that a rollback holds, or that a person's revert took out of service."""
+    if commit.by_sluice:
+        return set() if commit.holds is None else {commit.holds}
+    promoted = [one for one in undone if one.by_sluice and one.action != trailers.ROLLBACK]
+    return {one.version for one in promoted if one.version is not None}
 
 
 def _in_force(commits: Sequence[ReleaseCommit]) -> list[ReleaseCommit]:

@@ -12,7 +12,7 @@ from gitops.message import Identity
 from gitops.promote import Promotion, promote
 from gitops.release import Release
 from gitops.rerender import rerender
-from gitops.rollback import last_action, rollback
+from gitops.rollback import last_release, rollback
 from gitops.scaffold import scaffold
 from gitops.state import read_release
 from gitops.tree import Change
@@ -56,14 +56,14 @@ def roll_back_in(
     author: Identity,
     progress: Progress,
 ) -> Outcome:
-    """Take back the last action on a release, and prove that the folder is what it was before it.
+    """Take back the newest release in force with all its steps, and prove that the folder is what it was before it.
 
     Raises:
         Refused: there is nothing to take back, or the folder was changed by hand.
         SluiceError: the proof failed; the commit's id is in the sentence.
     """
     decided = repository.head()
-    undo = [action.id for action in last_action(history(decided, model, environment))]
+    undo = [action.id for action in last_release(history(decided, model, environment))]
     if not undo:
         rollback(decided, history(decided, model, environment), model, environment, requested_by)
 

@@ -39,7 +39,10 @@ def verified(member: Member, fact: FileFact) -> Member:
         Refused: another path or size at once, other bytes at the end.
     """
     if (member.path, member.size) != (fact.path, fact.size):
-        raise Refused(f"{member.path} stands where {fact.path} was recorded: the bytes were changed since.")
+        raise Refused(
+            f"{member.path[:200]!r} of {member.size} bytes stands where {fact.path} of {fact.size} was recorded: the"
+            " bytes were changed since."
+        )
 
     def chunks() -> Iterator[bytes]:
         hashed = Hashed(member.chunks)

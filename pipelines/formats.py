@@ -35,15 +35,16 @@ class Sniffer:
         folder, _, name = path.rpartition("/")
         if name == "saved_model.pb":
             self._found.append(Found(Format.SAVED_MODEL, folder))
-        if not name.endswith((".pt", ".pth")):
+        if not name.endswith((".pt", ".pth")) or name.startswith("._"):  # `._x` is what macOS notes about x
             yield from chunks
             return
-        tail = bytearray()
+        tail, size = bytearray(), 0
         for chunk in chunks:
             tail += chunk
             del tail[:-_TAIL]
+            size += len(chunk)
             yield chunk
-        if _is_torchscript(bytes(tail)):
+        if _is_torchscript(_End(bytes(tail), size)):
             self._found.append(Found(Format.TORCHSCRIPT, path))
         else:
             self._checkpoints.append(path)
@@ -71,14 +72,34 @@ class Sniffer:
         )
 
 
-def _is_torchscript(tail: bytes) -> bool:
-    """Whether a zip whose end is `tail` has what torch.jit.save writes beside the weights.
+class _End(io.BytesIO):
+    """A file of which only the end is there; positions are those of the whole file, as zip64's directory needs them."""
+
+    def __init__(self, tail: bytes, size: int) -> None:
+        super().__init__(tail)
+        self._before = size - len(tail)
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
+        """Move as in the whole file.
+
+        Raises:
+            ValueError: nothing is known of that position.
+        """
+        return super().seek(offset - self._before if whence == io.SEEK_SET else offset, whence) + self._before
+
+    def tell(self) -> int:
+        """The position in the whole file."""
+        return super().tell() + self._before
+
+
+def _is_torchscript(end: _End) -> bool:
+    """Whether a zip that ends so has what torch.jit.save writes beside the weights.
 
     TorchScript keeps the model's code under `<name>/code/` and its constants in `<name>/constants.pkl`; torch.save
     writes neither (PyTorch, "TorchScript serialization", torch/csrc/jit/docs/serialization.md).
     """
     try:
-        with zipfile.ZipFile(io.BytesIO(tail)) as archive:
+        with zipfile.ZipFile(end) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError):
         return False

@@ -1,13 +1,12 @@
-"""Reading back the tar archives that Sluice itself wrote."""
+"""Reading back the tar archives that Sluice itself wrote, and that someone may have changed since."""
 
 from __future__ import annotations
 
-import tarfile
+import sys
 from collections.abc import Iterator
-from typing import IO, cast
 
-from pipelines.archive import Member
-from registry.errors import Refused
+from pipelines.archive import Member, read_members
+from registry.errors import InvalidInput, Refused
 from registry.store import CHUNK, Reader
 
 
@@ -17,18 +16,20 @@ def read_tar(reader: Reader) -> Iterator[Member]:
     Raises:
         Refused: the bytes are no tar.
     """
+    pieces = iter(lambda: reader.read(CHUNK), b"")
     try:
-        with tarfile.open(fileobj=cast("IO[bytes]", reader), mode="r:") as tar:
-            for info in tar:
-                if info.isreg():
-                    yield Member(info.name, info.size, _chunks(tar, info))
-    except tarfile.TarError as error:
-        raise Refused(f"The artifact is not the tar it should be ({error}): package the version again.") from error
+        for member in read_members(pieces, most=sys.maxsize):
+            yield member._replace(chunks=_chunks(member))
+    except InvalidInput as error:
+        raise _refused(error) from error
 
 
-def _chunks(tar: tarfile.TarFile, info: tarfile.TarInfo) -> Iterator[bytes]:
-    file = tar.extractfile(info)
-    assert file is not None  # noqa: S101  # it is a regular file
-    with file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+def _chunks(member: Member) -> Iterator[bytes]:
+    try:
+        yield from member.chunks
+    except InvalidInput as error:
+        raise _refused(error) from error
+
+
+def _refused(error: InvalidInput) -> Refused:
+    return Refused(f"The artifact is not the tar it should be ({str(error).rstrip('.')}): restore it from a copy.")

@@ -26,12 +26,13 @@ def check_label(value: str, what: str = "model") -> str:
     """Return `value` where it can name a model or an environment.
 
     Raises:
-        InvalidInput: not lower-case letters, digits and single hyphens inside, or longer than 40 characters.
+        InvalidInput: not lower-case letters, digits and hyphens between them, or longer than 40 characters.
     """
     if len(value) > MODEL_NAME_MAX or not _LABEL.fullmatch(value):
+        article = "an" if what[0] in "aeiou" else "a"
         shown = value if len(value) <= MODEL_NAME_MAX else value[:MODEL_NAME_MAX] + "…"
         raise InvalidInput(
-            f"{shown!r} cannot name a {what}: use at most {MODEL_NAME_MAX} lower-case letters, digits and"
+            f"{shown!r} cannot name {article} {what}: use at most {MODEL_NAME_MAX} lower-case letters, digits and"
             " hyphens, starting with a letter and not ending with a hyphen."
         )
     return value

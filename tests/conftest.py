@@ -21,8 +21,11 @@ TRAINING_BUCKET = "sluice-demo-training"
 
 @pytest.fixture(scope="session")
 def endpoints(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoints]:
-    """SeaweedFS and moto, with the example training jobs done and their archives in place."""
+    """SeaweedFS and moto, with the example training jobs done and their archives in place, and four that are not."""
     jobs = [json.loads(path.read_bytes()) for path in sorted(EXAMPLES.glob("*/jobs/*/job.json"))]
+    for status in ("InProgress", "Stopping", "Stopped", "Failed"):
+        jobs.append({**jobs[0], "TrainingJobName": f"job-{status.lower()}", "TrainingJobStatus": status})
+    jobs[-1]["FailureReason"] = "AlgorithmError: out of memory"
     with Stack.start(tmp_path_factory.mktemp("stack"), jobs, progress=Silent()) as stack:
         create_bucket(stack.endpoints, TRAINING_BUCKET)
         s3 = stack.endpoints.client("s3")

@@ -102,7 +102,7 @@ def _copy(base: BaseImage, destination: Destination, model: str, wanted: Descrip
     if destination.has(model, wanted.digest):
         return
     copied = destination.put(model, base.blob(wanted.digest))
-    if copied.digest != wanted.digest:
+    if copied != (wanted.digest, wanted.size):
         raise Refused(f"The base image's {wanted.digest} holds other bytes than its name says: copy the base again.")
     progress.bytes(f"base of {model}", copied.size, wanted.size)
 

@@ -64,8 +64,11 @@ class EcrCatalog:
     def _enter(self, repository: str, tag: str, manifest: bytes, digest: str) -> None:
         from botocore.exceptions import ClientError
 
-        if self._digest_of(repository, tag) == digest:
+        there = self._digest_of(repository, tag)
+        if there == digest:
             return
+        if there is not None:  # a repository that someone else made may let tags move
+            raise _taken(repository, tag)
         try:
             call(
                 "ECR",
@@ -81,7 +84,7 @@ class EcrCatalog:
             if code == "ImageAlreadyExistsException":
                 return
             if code == "ImageTagAlreadyExistsException":
-                raise Conflict(f"{repository} already has another image named {tag}, and tags never move.") from error
+                raise _taken(repository, tag) from error
             if code == "LayersNotFoundException":
                 raise SluiceError(
                     f"ECR lacks the layers of {repository}:{tag}: push the layout there once with `skopeo copy`."
@@ -91,3 +94,7 @@ class EcrCatalog:
     def _digest_of(self, repository: str, tag: str) -> str | None:
         answer = call("ECR", self._ecr.batch_get_image, repositoryName=repository, imageIds=[{"imageTag": tag}])
         return next((image["imageId"].get("imageDigest") for image in answer.get("images", [])), None)
+
+
+def _taken(repository: str, tag: str) -> Conflict:
+    return Conflict(f"{repository} already has another image named {tag}, and tags never move: register a new version.")

@@ -44,6 +44,26 @@ class Manifest(BaseModel):
     annotations: Mapping[str, str] | None = None
 
 
+class _RootFs(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    diff_ids: tuple[Digest, ...]
+
+
+class _Run(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    labels: Mapping[str, str] | None = Field(default=None, alias="Labels")
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    rootfs: _RootFs
+    config: _Run | None = None
+    history: tuple[Mapping[str, Any], ...] | None = None
+
+
 class Layer(BaseModel):
     """A layer that was made here; uncompressed, so its digest is its diff id too."""
 
@@ -88,25 +108,27 @@ def edit_config(base: bytes, edits: Edits, layers: Sequence[Layer]) -> bytes:
         Refused: the base's config is not one.
     """
     try:
-        config: dict[str, Any] = json.loads(base)
-        diff_ids: list[str] = config["rootfs"]["diff_ids"]
-    except (ValueError, KeyError, TypeError) as error:
+        config = _Config.model_validate_json(base)
+    except ValidationError as error:
         raise Refused("The base image's config cannot be read: pull the base image again.") from error
-    run = {**(config.get("config") or {})}
-    run.pop("Cmd", None)
-    run |= {
+    below = config.config or _Run()
+    run = {
+        **{key: value for key, value in (below.model_extra or {}).items() if key != "Cmd"},
         "Entrypoint": list(edits.entrypoint),
         "User": edits.user,
         "WorkingDir": edits.working_dir,
-        "Labels": {**(run.get("Labels") or {}), **edits.labels},
+        "Labels": {**(below.labels or {}), **edits.labels},
     }
-    history = [{"created": edits.created, "created_by": f"sluice: {layer.concern}"} for layer in layers]
+    diff_ids = config.rootfs.diff_ids
+    # history is optional, but where there is some, every layer needs an entry
+    old = config.history or [{"created_by": "base image"} for _ in diff_ids]
+    new = [{"created": edits.created, "created_by": f"sluice: {layer.concern}"} for layer in layers]
     edited = {
-        **config,
+        **(config.model_extra or {}),
         "created": edits.created,
         "config": run,
         "rootfs": {"type": "layers", "diff_ids": [*diff_ids, *(layer.digest for layer in layers)]},
-        "history": [*(config.get("history") or []), *history],
+        "history": [*old, *new],
     }
     return canonical(edited)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from importlib import resources
 from typing import IO, Literal, cast
@@ -18,6 +19,7 @@ from gitops.release import Runtime
 from pipelines.archive import Member
 from pipelines.digests import Hashed, all_verified, even
 from pipelines.packagers.base import Concern, Layout, PackRequest
+from pipelines.paths import PathSet
 from registry.errors import Refused
 from registry.facts import Artifact, FileFact
 from registry.names import VersionRef
@@ -26,7 +28,10 @@ from registry.store import CHUNK, Reader
 HANDLER = "sluice_handler.py"
 MANIFEST = "MAR-INF/MANIFEST.json"
 _HOME = "home/model-server"
-_ZIP64_FROM = 1 << 31
+_ZIP64_FROM = 1 << 30
+"""Well below the 2 GiB at which zipfile gives up on an entry without it: deflate at level 0 adds some bytes."""
+_UTF8_AND_DESCRIPTOR = 0x808
+_DAMAGED = (zipfile.BadZipFile, zlib.error, EOFError, ValueError, NotImplementedError)
 _LOAD_SECONDS = 1200
 """How long a worker may load: as long as a pod may start. TorchServe's own 120 s are too few for a large model."""
 _SERVE = (
@@ -69,11 +74,12 @@ class TorchServePackager:
             Refused: the bytes are not what `artifact` says.
         """
         try:
-            with zipfile.ZipFile(cast("IO[bytes]", reader)) as mar:
-                members = (Member(i.filename, i.file_size, _chunks(mar, i)) for i in mar.infolist())
-                yield from all_verified(members, artifact.files)
-        except zipfile.BadZipFile as error:
-            raise Refused(f"The artifact is not the .mar it should be ({error}): package the version again.") from error
+            mar = zipfile.ZipFile(cast("IO[bytes]", reader))
+        except _DAMAGED as error:
+            raise _refused(error) from error
+        with mar:
+            members = (Member(i.filename, i.file_size, _chunks(mar, i)) for i in mar.infolist())
+            yield from all_verified(members, artifact.files)
 
     def concern(self, path: str) -> Concern:
         """Python and the manifest are code, all else is weights."""
@@ -103,9 +109,14 @@ class TorchServePackager:
 
 
 def _with_additions(members: Iterable[Member], request: PackRequest) -> Iterator[Member]:
+    taken = PathSet()
+    for added in (HANDLER, MANIFEST):
+        taken.add(added)
     for member in members:
-        if member.path in (HANDLER, MANIFEST):
-            raise Refused(f"The archive holds {member.path}, which Sluice adds itself: rename the file.")
+        try:
+            taken.add(member.path)
+        except Refused as error:
+            raise Refused(f"The archive holds {member.path}, which Sluice adds itself: rename the file.") from error
         yield member
     yield _bytes_member(HANDLER, _handler())
     yield _bytes_member(MANIFEST, _manifest(request))
@@ -135,9 +146,18 @@ def _bytes_member(path: str, data: bytes) -> Member:
 
 
 def _chunks(mar: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
-    with mar.open(info) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+    if info.compress_type != zipfile.ZIP_DEFLATED or info.flag_bits & ~_UTF8_AND_DESCRIPTOR:
+        raise Refused(f"The .mar holds {info.filename[:200]!r} as Sluice never writes it: restore it from a copy.")
+    try:
+        with mar.open(info) as file:
+            while chunk := file.read(CHUNK):
+                yield chunk
+    except _DAMAGED as error:
+        raise _refused(error) from error
+
+
+def _refused(error: Exception) -> Refused:
+    return Refused(f"The artifact is not the .mar it should be ({error}): restore it from a copy.")
 
 
 class _Sink(io.RawIOBase):

@@ -34,16 +34,17 @@ def add(app: typer.Typer, panel: str, command: Callable[..., None], example: str
     app.command(rich_help_panel=panel, epilog=f"Example: {example}")(command)
 
 
-def wired(bucket: str | None = None, gitops: str | None = None) -> Wiring:
-    """The parts, as file, environment and these flags say, for as long as the command runs."""
-    import click
-
+@contextmanager
+def wired(bucket: str | None = None, gitops: str | None = None) -> Iterator[Wiring]:
+    """The parts, as file, environment and these flags say, for as long as the block runs."""
     from sluice.settings import load
     from sluice.wiring import Wiring
 
     parts = Wiring(load(bucket=bucket, gitops=gitops))
-    click.get_current_context().call_on_close(parts.close)
-    return parts
+    try:
+        yield parts
+    finally:
+        parts.close()
 
 
 @contextmanager

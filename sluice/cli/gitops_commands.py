@@ -56,8 +56,7 @@ def promote(
     """Give a version a share of an environment's traffic: below 100 it is the canary, at 100 the stable version."""
     from gitops.operations import promote_in
 
-    parts = wired(bucket, gitops)
-    with progressing() as progress:
+    with wired(bucket, gitops) as parts, progressing() as progress:
         outcome = promote_in(parts.repository, _promotion(parts, ref, to, weight, unhold), identity(parts), progress)
     _say(outcome, json, unchanged=f"{ref} has {weight} % of {to} already: nothing to commit.")
 
@@ -69,14 +68,13 @@ def rollback(
     gitops: Gitops = None,
     json: AsJson = False,
 ) -> None:
-    """Take back the last change of a model in an environment by git revert. The version it brought is then held."""
+    """Take back a model's newest release in an environment, with all its steps, by one git revert, and hold its version."""
     from gitops.operations import roll_back_in
     from registry.names import check_label
 
     check_label(model)
     check_label(env, "environment")
-    parts = wired(gitops=gitops)
-    with progressing() as progress:
+    with wired(gitops=gitops) as parts, progressing() as progress:
         outcome = roll_back_in(parts.repository, model, env, parts.actor, reason, identity(parts), progress)
     _say(outcome, json, unchanged="It was taken back already: nothing to commit.")
 
@@ -86,8 +84,9 @@ def status(gitops: Gitops = None, json: AsJson = False) -> None:
     from gitops.rerender import releases
     from gitops.state import read_release
 
-    head = wired(gitops=gitops).repository.head()
-    found = [release for pair in releases(head) if (release := read_release(head, *pair))]
+    with wired(gitops=gitops) as parts:
+        head = parts.repository.head()
+        found = [release for pair in releases(head) if (release := read_release(head, *pair))]
     if json:
         as_json({"commit": head.id, "releases": [release.model_dump(mode="json") for release in found]})
         return
@@ -116,7 +115,8 @@ def history(
     """Show how releases came about, newest first."""
     from gitops.history import history as read
 
-    found = read(wired(gitops=gitops).repository.head(), model, env, limit)
+    with wired(gitops=gitops) as parts:
+        found = read(parts.repository.head(), model, env, limit)
     if json:
         as_json(found)
         return
@@ -141,11 +141,11 @@ def diff(
     from gitops.history import history as read
     from gitops.promote import promote as intent
 
-    parts = wired(bucket, gitops)
-    wanted = _promotion(parts, ref, to, weight, unhold)
-    head = parts.repository.head()
-    change = intent(head, read(head, wanted.model, wanted.environment), wanted)
-    text = unified(head, change) if change else ""
+    with wired(bucket, gitops) as parts:
+        wanted = _promotion(parts, ref, to, weight, unhold)
+        head = parts.repository.head()
+        change = intent(head, read(head, wanted.model, wanted.environment), wanted)
+        text = unified(head, change) if change else ""
     if json:
         as_json(
             {
@@ -166,14 +166,13 @@ def render(
     json: AsJson = False,
 ) -> None:
     """Bring every release's manifests up to date with people's settings, a commit for each that is not."""
-    parts = wired(gitops=gitops)
     if check:
-        _check(parts, json)
+        _check(gitops, json)
         return
     from gitops.operations import render_in
     from gitops.rerender import releases
 
-    with progressing() as progress:
+    with wired(gitops=gitops) as parts, progressing() as progress:
         outcomes = [
             render_in(parts.repository, model, env, parts.actor, identity(parts), progress)
             for model, env in releases(parts.repository.head())
@@ -201,10 +200,9 @@ def init(
     from gitops.bare import make_bare
     from gitops.operations import init_in
 
-    parts = wired(gitops=remote)
-    branch = parts.settings.branch
-    address = make_bare(remote, branch)
-    with progressing() as progress:
+    with wired(gitops=remote) as parts, progressing() as progress:
+        branch = parts.settings.branch
+        address = make_bare(remote, branch)
         commit = init_in(parts.repository, env, url or address, branch, identity(parts), progress)
     as_json({"commit": commit, "remote": remote}) if json else line(f"{commit} {remote} has {', '.join(env)}")
 
@@ -230,10 +228,11 @@ def _say(outcome: Outcome, json: bool, *, unchanged: str) -> None:
         line(f"{outcome.commit} {outcome.subject}" if outcome.commit else unchanged)
 
 
-def _check(parts: Wiring, json: bool) -> None:
+def _check(gitops: str | None, json: bool) -> None:
     from gitops.check import check
 
-    problems = check(parts.repository.head())
+    with wired(gitops=gitops) as parts:
+        problems = check(parts.repository.head())
     if json:
         as_json(problems)
     for problem in () if json else problems:

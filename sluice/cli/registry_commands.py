@@ -31,8 +31,7 @@ def register(
     from pipelines.steps.register import register as step
     from registry.names import check_label
 
-    parts = wired(bucket)
-    with progressing() as progress:
+    with wired(bucket) as parts, progressing() as progress:
         request = RegisterInput(job=job, model=check_label(model), actor=parts.actor)
         version = step(request, parts.sources, parts.registry, progress)
     as_json(version) if json else line(str(version.ref))
@@ -40,8 +39,9 @@ def register(
 
 def models(bucket: Bucket = None, json: AsJson = False) -> None:
     """List the models."""
-    registry = wired(bucket).registry
-    found = [(model, next(registry.versions(model.name), None)) for model in registry.models()]
+    with wired(bucket) as parts:
+        registry = parts.registry
+        found = [(model, next(registry.versions(model.name), None)) for model in registry.models()]
     if json:
         as_json([{**model.model_dump(mode="json"), "newest": newest and newest.number} for model, newest in found])
         return
@@ -51,8 +51,8 @@ def models(bucket: Bucket = None, json: AsJson = False) -> None:
 
 def versions(model: ModelArgument, bucket: Bucket = None, json: AsJson = False) -> None:
     """List a model's versions, newest first."""
-    registry = wired(bucket).registry
-    found = [(version, registry.facts(version.ref)) for version in registry.versions(model)]
+    with wired(bucket) as parts:
+        found = [(version, parts.registry.facts(version.ref)) for version in parts.registry.versions(model)]
     if json:
         as_json([{**v.model_dump(mode="json"), "state": facts.state} for v, facts in found])
         return
@@ -67,9 +67,9 @@ def show(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> N
     """Show all that is known of a version."""
     from registry.names import VersionRef
 
-    parts = wired(bucket)
-    version = parts.registry.version(VersionRef.parse(ref))
-    facts = parts.registry.facts(version.ref)
+    with wired(bucket) as parts:
+        version = parts.registry.version(VersionRef.parse(ref))
+        facts = parts.registry.facts(version.ref)
     if json:
         as_json({**version.model_dump(mode="json"), "state": facts.state, "facts": facts.model_dump(mode="json")})
         return

@@ -36,15 +36,14 @@ def release(
     from pipelines.steps.release import release as steps
     from registry.names import check_label
 
-    parts = wired(bucket, gitops)
-    request = ReleaseInput(
-        job=job,
-        model=check_label(model),
-        environment=check_label(env or parts.settings.first_environment, "environment"),
-        weight=weight,
-        actor=parts.actor,
-    )
-    with progressing() as progress:
+    with wired(bucket, gitops) as parts, progressing() as progress:
+        request = ReleaseInput(
+            job=job,
+            model=check_label(model),
+            environment=check_label(env or parts.settings.first_environment, "environment"),
+            weight=weight,
+            actor=parts.actor,
+        )
         result = steps(request, parts, identity(parts), progress)
     as_json(result) if json else line(str(result.ref))
 
@@ -55,8 +54,7 @@ def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -
     from pipelines.steps.package import package as step
     from registry.names import VersionRef
 
-    parts = wired(bucket)
-    with progressing() as progress:
+    with wired(bucket) as parts, progressing() as progress:
         artifact = step(VersionRef.parse(ref), parts.sources, parts.registry, parts.blobs, Limits(), progress)
     as_json(artifact) if json else line(artifact.blob)
 
@@ -66,7 +64,6 @@ def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> 
     from pipelines.steps.build import build as step
     from registry.names import VersionRef
 
-    parts = wired(bucket)
-    with progressing() as progress:
+    with wired(bucket) as parts, progressing() as progress:
         image = step(VersionRef.parse(ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
     as_json(image) if json else line(image.reference)

@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from gitops.bare import make_bare
-from gitops.history import ReleaseCommit, history
+from gitops.history import ReleaseCommit
 from gitops.layout import release_dir
 from gitops.message import Identity
 from gitops.operations import init_in, roll_back_in
@@ -63,6 +63,7 @@ def settings_for(folder: Path, bases: dict[str, str] | None = None) -> dict[str,
 
 def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], progress: Progress) -> Settings:
     """Put the training outputs where their jobs say they are, and make the base images and the GitOps repository."""
+    _chapter(progress, "Four training jobs have finished")
     create_bucket(endpoints, BUCKET)
     for bucket in sorted({example.key[0] for example in examples}):
         create_bucket(endpoints, bucket)
@@ -72,7 +73,7 @@ def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], pro
             bucket, key = example.key
             data = example.archive.read_bytes()
             s3.put_object(Bucket=bucket, Key=key, Body=data)
-            progress.fact(f"training job {example.job} is finished and left {len(data)} bytes at s3://{bucket}/{key}")
+            progress.fact(f"{example.job} left {len(data)} bytes at s3://{bucket}/{key}")
     finally:
         s3.close()
     bases = {runtime.value: name for runtime, name in make_bases(folder / "bases").items()}
@@ -86,6 +87,7 @@ def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress:
         SluiceError: a part of the story did not come out as it must.
     """
     gitops = parts.settings.gitops
+    _chapter(progress, "A GitOps repository, with staging and prod")
     begun = init_in(
         parts.repository,
         [STAGING, PROD],
@@ -94,23 +96,30 @@ def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress:
         author,
         progress,
     )
-    progress.fact(f"{begun[:12]} a GitOps repository with {STAGING} and {PROD}")
+    progress.fact(f"{begun[:12]} the first commit of {gitops}")
     digits = [example for example in examples if example.model == "digits"]
     others = [example for example in examples if example.model != "digits"]
     for example in (digits[0], *others):
+        _chapter(progress, f"{example.model}: its first training job, all the way to prod")
         ref = _release(parts, example, author, progress)
         _promote(parts, ref, 100, author, progress)
+    _chapter(progress, "digits: version 2 takes prod in three steps")
     second = _release(parts, digits[1], author, progress)
     for weight in (10, 50, 100):
         _promote(parts, second, weight, author, progress)
+    _chapter(progress, "digits: version 3 is tried on prod, and taken back")
     restored = _canary_and_back(parts, digits[2], author, progress)
     head = parts.repository.head()
     return Ending(
         account=call("STS", parts.clients.sts().get_caller_identity)["Account"],
         releases=tuple(found for pair in releases(head) if (found := read_release(head, *pair))),
-        log=tuple(history(head)),
+        log=tuple(ReleaseCommit.of(each) for each in head.commits([])),
         restored=restored,
     )
+
+
+def _chapter(progress: Progress, title: str) -> None:
+    progress.fact(f"\n{title}")
 
 
 def _canary_and_back(parts: Wiring, example: Example, author: Identity, progress: Progress) -> str:

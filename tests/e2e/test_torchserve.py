@@ -35,7 +35,7 @@ def torchserve() -> Path:
     told = os.environ.get("SLUICE_TORCHSERVE")
     if not told:
         pytest.skip(
-            "Set SLUICE_TORCHSERVE to bin/torchserve of a virtual environment with `pip install torchserve torch PyYAML`."
+            "Set SLUICE_TORCHSERVE to bin/torchserve of a virtual environment with torchserve, torch and PyYAML."
         )
     if not shutil.which("java"):
         pytest.skip("Put a Java runtime (17 or later) on PATH: TorchServe's front end is written in Java.")

@@ -11,8 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from gitops.history import ReleaseCommit, history
+from gitops.layout import manifests_dir, release_dir, release_file
 from gitops.message import Identity
+from gitops.release import Deployed, Runtime, advance
 from gitops.repository import Repository
+from gitops.rollback import ensure_ours, rollback
+from gitops.snapshot import Commit, Snapshot
+from gitops.state import read_release, release_yaml
+from gitops.tree import Change
 
 Run = Callable[..., str]
 
@@ -208,3 +215,69 @@ def server(remote: Path) -> Iterator[Server]:
         yield running
         running.shutdown()
         thread.join()
+
+
+class Releases:
+    """Promotes and rolls back in a repository, with one small file for each version in place of real manifests."""
+
+    def __init__(self, repository: Repository, author: Identity) -> None:
+        self.repository = repository
+        self.author = author
+
+    def promote(
+        self, version: int, weight: int = 100, model: str = "fraud", env: str = "prod", unhold: int | None = None
+    ) -> Commit:
+        def intent(head: Snapshot) -> Change:
+            ensure_ours(head, history(head, model, env), model, env)
+            image = f"registry.example/{model}@sha256:{version:064x}"
+            to = Deployed(version=version, image=image, runtime=Runtime.TORCHSERVE)
+            release = advance(read_release(head, model, env), model, env, to, weight)
+            running = [release.stable, *([release.canary] if release.canary else [])]
+            wanted = {f"{manifests_dir(model, env)}/v{one.version}.yaml": f"{one.image}\n".encode() for one in running}
+            wanted[release_file(model, env)] = release_yaml(release)
+            gone = set(head.paths(release_dir(model, env))) - set(wanted)
+            return Change(
+                writes={**wanted, **dict.fromkeys(gone)},
+                subject=f"{model}: {env} v{version} at {weight} %",
+                trailers={
+                    "Model": model,
+                    "Version": str(version),
+                    "Environment": env,
+                    "Action": "promote",
+                    "Canary-Weight": str(release.canary.weight if release.canary else 0),
+                    **({"Unhold": str(unhold)} if unhold else {}),
+                },
+            )
+
+        return self._commit(intent)
+
+    def render(self, text: str, model: str = "fraud", env: str = "prod") -> Commit:
+        change = Change(
+            writes={f"{manifests_dir(model, env)}/extra.yaml": text.encode()},
+            subject="Rendered",
+            trailers={"Model": model, "Environment": env, "Action": "render"},
+        )
+        return self._commit(lambda _: change)
+
+    def roll_back(
+        self, model: str = "fraud", env: str = "prod", undo: list[str] | None = None, reason: str | None = None
+    ) -> Commit:
+        return self._commit(
+            lambda head: rollback(head, history(head, model, env), model, env, "ann", reason=reason, undo=undo)
+        )
+
+    def history(self, model: str = "fraud", env: str = "prod") -> list[ReleaseCommit]:
+        return history(self.repository.head(), model, env)
+
+    def tree(self, path: str = "models/fraud/prod") -> str | None:
+        return self.repository.head().tree_id(path)
+
+    def _commit(self, intent: Callable[[Snapshot], Change | None]) -> Commit:
+        commit = self.repository.commit(intent, author=self.author)
+        assert commit is not None
+        return commit
+
+
+@pytest.fixture
+def releases(repository: Repository, author: Identity) -> Releases:
+    return Releases(repository, author)

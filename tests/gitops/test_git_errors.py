@@ -122,7 +122,8 @@ CASES = [
         "credential helper",
     ),
     (
-        "fatal: unable to access 'https://git.example/': SSL certificate problem: unable to get local issuer certificate",
+        "fatal: unable to access 'https://git.example/': SSL certificate problem: unable to get local issuer"
+        " certificate",
         Refused,
         "certificate",
     ),

@@ -13,8 +13,10 @@ from gitops.tree import Change
 from registry.errors import InvalidInput
 
 _TEXT = st.characters(exclude_categories=("Cs", "Cc", "Zl", "Zp"), exclude_characters="\x85")
-_LINES = st.text(_TEXT, min_size=1, max_size=40).map(lambda text: text.strip(" \t")).filter(
-    lambda text: text and not re.match(r"---(\s|$)", text)
+_LINES = (
+    st.text(_TEXT, min_size=1, max_size=40)
+    .map(lambda text: text.strip(" \t"))
+    .filter(lambda text: text and not re.match(r"---(\s|$)", text))
 )
 _BODIES = st.lists(st.lists(_LINES, min_size=1, max_size=3).map("\n".join), max_size=3).map("\n\n".join)
 _KEYS = st.from_regex(r"[A-Za-z][A-Za-z0-9]{0,8}(-[A-Za-z0-9]{1,8}){0,2}", fullmatch=True)
@@ -52,9 +54,7 @@ def _interpret(text: str) -> list[tuple[str, str]]:
 
 def test_the_form() -> None:
     change = Change(writes={}, subject="fraud: prod canary v7 at 10 %", body="Why.\n", trailers={"Version": "7"})
-    assert message(change, "r-1") == (
-        "fraud: prod canary v7 at 10 %\n\nWhy.\n\nRelease-Id: r-1\nVersion: 7\n"
-    )
+    assert message(change, "r-1") == ("fraud: prod canary v7 at 10 %\n\nWhy.\n\nRelease-Id: r-1\nVersion: 7\n")
 
 
 @pytest.mark.parametrize("value", ["7\nAction: promote", "7\r\nHolds: 6", "a\0b", "a\x1b[2J", "", " \n", "a\u2028b"])

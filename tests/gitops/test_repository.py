@@ -126,8 +126,9 @@ def test_commits_are_read_whatever_the_persons_configuration(
 ) -> None:
     with (tmp_path / "gitconfig").open("a") as config:
         config.write(
-            "[color]\n\tui = always\n[log]\n\tshowSignature = true\n\tdate = relative\n[i18n]\n\tlogOutputEncoding = UTF-16"
-            "\n[diff]\n\tnoprefix = true\n\texternal = false\n[status]\n\tshort = false\n[core]\n\tquotePath = true\n"
+            "[color]\n\tui = always\n[log]\n\tshowSignature = true\n\tdate = relative\n"
+            "[i18n]\n\tlogOutputEncoding = UTF-16\n[diff]\n\tnoprefix = true\n\texternal = false\n"
+            "[status]\n\tshort = false\n[core]\n\tquotePath = true\n"
         )
     first = put(repository, author, {"\u00e9": b"1\n"})
     second = put(repository, author, {"\u00e9": b"2\n"})
@@ -166,7 +167,9 @@ def test_a_commit_has_the_head_as_its_only_parent_and_only_the_asked_paths(
     shown = git(remote, "diff-tree", "-r", "--name-status", first.id, commit.id).split("\n")
     assert shown == ["M\tchanged", "D\tfolder/x", "D\tgone", "A\tnew/deep/file"]
     assert git(remote, "ls-tree", "-r", "--format=%(objectmode)", "main").split() == ["100644"] * 3
-    assert git(remote, "log", "-1", "--format=%an <%ae>|%cn <%ce>", "main") == "|".join(["Ann Ops <ann@example.org>"] * 2)
+    assert git(remote, "log", "-1", "--format=%an <%ae>|%cn <%ce>", "main") == "|".join(
+        ["Ann Ops <ann@example.org>"] * 2
+    )
     assert parse(commit.message) == ("Subject \u00e9", "Body.", {"Release-Id": "r-1", "Action": "promote"})
     assert begun <= commit.time <= datetime.now(UTC)
     assert commit.time.tzinfo == UTC
@@ -293,7 +296,7 @@ def start_writer(remote: str, cache: Path, name: str, times: int) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(cache.parent)},
         start_new_session=True,
     )
 
@@ -432,7 +435,9 @@ def test_a_lock_that_stays_on_the_remote_is_named(remote: Path, cache: Path, aut
             repository.commit(count("n"), author=author)
 
 
-def test_a_lost_answer_is_looked_up_and_not_repeated(server: Any, cache: Path, author: Identity, git: Run, remote: Path) -> None:
+def test_a_lost_answer_is_looked_up_and_not_repeated(
+    server: Any, cache: Path, author: Identity, git: Run, remote: Path
+) -> None:
     with Repository.open(server.url, cache=cache) as repository:
         put(repository, author, {"n": b"0\n"})
         server.drop_pushes = 1
@@ -506,7 +511,7 @@ def test_nothing_listens(tmp_path: Path, cache: Path, server: Any) -> None:
 
 def test_no_repository_there(tmp_path: Path, cache: Path, author: Identity) -> None:
     with Repository.open(str(tmp_path / "nothing"), cache=cache) as repository:
-        with pytest.raises(NotFound, match="no git repository at .*nothing"):
+        with pytest.raises(NotFound, match=r"no git repository at .*nothing"):
             repository.head()
         with pytest.raises(NotFound, match="no git repository"):
             repository.commit(write({"a": b""}), author=author)
@@ -514,7 +519,10 @@ def test_no_repository_there(tmp_path: Path, cache: Path, author: Identity) -> N
 
 def test_another_branch_is_named(repository: Repository, author: Identity, remote: Path, cache: Path) -> None:
     put(repository, author, {"a": b""})
-    with Repository.open(str(remote), "prod", cache=cache) as other, pytest.raises(NotFound, match="no branch prod.*main"):
+    with (
+        Repository.open(str(remote), "prod", cache=cache) as other,
+        pytest.raises(NotFound, match=r"no branch prod.*main"),
+    ):
         other.head()
 
 
@@ -548,7 +556,7 @@ def test_the_persons_credential_helper_is_asked(server: Any, cache: Path, tmp_pa
 # killed at any instant
 
 
-@pytest.mark.parametrize("delay", [0.0, 0.01, 0.02, 0.04, 0.06, 0.1])
+@pytest.mark.parametrize("delay", [0.0, 0.02, 0.04, 0.06, 0.1])
 def test_killed_and_run_again_it_ends_in_the_same_state(
     delay: float, server: Any, cache: Path, author: Identity, git: Run, remote: Path
 ) -> None:
@@ -585,7 +593,9 @@ def work_tree(repository: Repository, author: Identity, person: Callable[[], Any
     return Path(person().folder)
 
 
-def test_a_work_tree_with_changes_in_the_same_files_is_left_alone(work_tree: Path, cache: Path, author: Identity) -> None:
+def test_a_work_tree_with_changes_in_the_same_files_is_left_alone(
+    work_tree: Path, cache: Path, author: Identity
+) -> None:
     (work_tree / "models/a").write_text("mine\n")
     (work_tree / "models/new").write_text("mine\n")
     with Repository.open(str(work_tree), cache=cache) as repository:
@@ -659,9 +669,27 @@ def test_locks_of_dead_processes_in_the_cache_do_not_matter(
     assert repository.head().read("a") == b"3"
 
 
+def test_a_cache_that_lasts_gets_an_index_of_the_history(repository: Repository, cache: Path, author: Identity) -> None:
+    put(repository, author, {"a": b"1"})
+    (only,) = cache.iterdir()
+    graphs = only / "objects/info/commit-graphs"
+    assert not graphs.exists()
+    os.utime(only / "config", (0, 0))
+    put(repository, author, {"b": b"1"})
+    assert list(graphs.glob("*.graph"))
+    newest = put(repository, author, {"a": b"2"})
+    assert next(repository.head().commits(["a"])) == newest
+    (graphs / "commit-graph-chain.lock").touch()
+    put(repository, author, {"a": b"3"})
+    assert len(list(repository.head().commits(["a"]))) == 3
+
+
 def test_two_remotes_share_no_cache(tmp_path: Path, remote: Path, cache: Path, author: Identity, git: Run) -> None:
     git(tmp_path, "init", "--quiet", "--bare", "second.git")
-    with Repository.open(str(remote), cache=cache) as one, Repository.open(str(tmp_path / "second.git"), cache=cache) as two:
+    with (
+        Repository.open(str(remote), cache=cache) as one,
+        Repository.open(str(tmp_path / "second.git"), cache=cache) as two,
+    ):
         put(one, author, {"a": b"1"})
         assert two.head().id is None
     assert len(list(cache.iterdir())) == 2
@@ -669,7 +697,7 @@ def test_two_remotes_share_no_cache(tmp_path: Path, remote: Path, cache: Path, a
 
 def test_a_cache_that_cannot_be_written_is_refused(tmp_path: Path, remote: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(Refused, match="cache .* cannot be written"):
+    with pytest.raises(Refused, match=r"cache .* cannot be written"):
         Repository.open(str(remote), cache=tmp_path / "file" / "cache")
 
 
@@ -696,7 +724,7 @@ def test_inside_a_hook_of_another_repository_nothing_leaks_in(
     assert git(remote, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
 
 
-def test_the_persons_hooks_do_not_run(repository: Repository, author: Identity, tmp_path: Path) -> None:
+def test_the_persons_hooks_do_not_run(server: Any, cache: Path, author: Identity, tmp_path: Path) -> None:
     hooks = tmp_path / "hooks"
     hooks.mkdir()
     for name in ("pre-push", "reference-transaction", "post-commit"):
@@ -704,16 +732,17 @@ def test_the_persons_hooks_do_not_run(repository: Repository, author: Identity, 
         (hooks / name).chmod(0o755)
     with (tmp_path / "gitconfig").open("a") as config:
         config.write(f"[core]\n\thooksPath = {hooks}\n[push]\n\tfollowTags = true\n\tgpgSign = if-asked\n")
-    repository.head()
-    assert not (tmp_path / "ran").exists()
-    # the remote is on this machine and its own git reads the same configuration, so only the client's side is looked at
-    with pytest.raises(SluiceError):
+    with Repository.open(server.url, cache=cache) as repository:
         put(repository, author, {"a": b"1"})
+        assert repository.head().read("a") == b"1"
+    assert not (tmp_path / "ran").exists()
 
 
 def test_the_persons_ssh_command_is_used(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     script = tmp_path / "ssh"
-    script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho "ssh: Could not resolve hostname x" >&2\nexit 255\n')
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho "ssh: Could not resolve hostname x" >&2\nexit 255\n'
+    )
     script.chmod(0o755)
     monkeypatch.setenv("GIT_SSH_COMMAND", str(script))
     with (
@@ -727,7 +756,9 @@ def test_the_persons_ssh_command_is_used(cache: Path, tmp_path: Path, monkeypatc
 def test_ssh_is_told_not_to_ask(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "bin").mkdir()
     script = tmp_path / "bin/ssh"
-    script.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho "Permission denied (publickey)." >&2\nexit 255\n')
+    script.write_text(
+        f'#!/bin/sh\necho "$@" >> {tmp_path}/asked\necho "Permission denied (publickey)." >&2\nexit 255\n'
+    )
     script.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     with Repository.open("ssh://ops.invalid/b.git", cache=cache) as repository, pytest.raises(Refused, match="ssh key"):

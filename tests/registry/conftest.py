@@ -1,0 +1,302 @@
+"""What the registry's tests share: S3 servers, a proxy that breaks what passes through it, and sources to register."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple, TypeVar
+from urllib.parse import urlsplit
+
+import boto3
+import pytest
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.config import Config
+from botocore.credentials import Credentials
+
+from registry.aws import Clients
+from registry.facts import Source, Training
+from registry.memory import MemoryStore
+from registry.s3 import S3Blobs, S3Store
+from registry.store import Store, Stored
+from sluice.demo.endpoints import Endpoints, without_aws
+
+T = TypeVar("T")
+
+_SIGNED_AWAY = frozenset({"authorization", "x-amz-date", "x-amz-content-sha256"})
+_HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "expect"})
+
+
+class Request(NamedTuple):
+    """One request, as it came to the proxy."""
+
+    method: str
+    path: str
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    timeout = 20
+    proxy: Proxy
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def handle_any(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        request = Request(self.command, self.path)
+        fault = self.proxy.meet(request)
+        if fault == "lost request":
+            self._hang_up()
+            return
+        if fault.startswith("answer "):
+            self._answer(int(fault.split()[1]), {"Content-Type": "application/xml"}, fault.split(maxsplit=2)[2].encode())
+            return
+        status, headers, answer = self.proxy.forward(request, self.headers.items(), body)
+        if fault == "lost answer":
+            self._hang_up()
+        elif fault == "half answer":
+            self._answer(status, headers, answer, send=len(answer) // 2)
+            self._hang_up()
+        else:
+            self._answer(status, headers, answer)
+
+    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
+
+    def _answer(self, status: int, headers: dict[str, str], body: bytes, send: int | None = None) -> None:
+        self.send_response_only(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if "Content-Length" not in headers:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[:send])
+
+    def _hang_up(self) -> None:
+        self.close_connection = True
+        self.wfile.flush()
+        self.connection.shutdown(socket.SHUT_RDWR)
+
+
+class Proxy:
+    """A real HTTP proxy in front of a store.
+
+    `fault` is asked about each request and says what becomes of it: "" (passes), "lost request" (dropped before the
+    store sees it), "lost answer" (dropped after the store did it), "half answer", or "answer STATUS BODY" (the proxy's
+    own). `strip` are headers that it takes away, as a middle box that knows no conditions would; it signs anew then.
+    """
+
+    def __init__(self, endpoints: Endpoints) -> None:
+        self.fault: Callable[[Request], str] = lambda _: ""
+        self.strip: frozenset[str] = frozenset()
+        self.requests: list[Request] = []
+        self._lock = threading.Lock()
+        self._endpoints = endpoints
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+    def meet(self, request: Request) -> str:
+        with self._lock:
+            self.requests.append(request)
+            return self.fault(request)
+
+    def forward(
+        self, request: Request, given: list[tuple[str, str]], body: bytes
+    ) -> tuple[int, dict[str, str], bytes]:
+        headers = {name: value for name, value in given if name.lower() not in _HOP_BY_HOP}
+        if self.strip.intersection(map(str.lower, headers)):
+            headers = self._signed_anew(request, headers, body)
+        upstream = http.client.HTTPConnection(urlsplit(self._endpoints.s3_url).netloc, timeout=20)
+        try:
+            upstream.putrequest(request.method, request.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in headers.items():
+                upstream.putheader(name, value)
+            upstream.putheader("Content-Length", str(len(body)))
+            upstream.endheaders(body)
+            with upstream.getresponse() as answer:
+                data = answer.read()
+                kept = {name: value for name, value in answer.getheaders() if name.lower() not in _HOP_BY_HOP}
+                if request.method == "HEAD" and answer.getheader("Content-Length"):
+                    kept["Content-Length"] = answer.getheader("Content-Length", "")
+                return answer.status, kept, data
+        finally:
+            upstream.close()
+
+    def _signed_anew(self, request: Request, headers: dict[str, str], body: bytes) -> dict[str, str]:
+        left = {n: v for n, v in headers.items() if n.lower() not in self.strip | _SIGNED_AWAY}
+        fresh = AWSRequest(request.method, self.url + request.path, headers=left, data=body)
+        credentials = Credentials(self._endpoints.access_key, self._endpoints.secret_key)
+        S3SigV4Auth(credentials, "s3", self._endpoints.region).add_auth(fresh)
+        return dict(fresh.headers.items())
+
+
+@pytest.fixture
+def proxy(aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
+    """A proxy in front of SeaweedFS; AWS clients that are made from now on go through it."""
+    proxy = Proxy(aws)
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture
+def once() -> Callable[..., Callable[[Request], str]]:
+    """Makes a fault that strikes the n-th request (the first is 1) that `matches`, and no other."""
+
+    def make(fault: str, matches: Callable[[Request], bool] = lambda _: True, n: int = 1) -> Callable[[Request], str]:
+        seen = 0
+
+        def decide(request: Request) -> str:
+            nonlocal seen
+            seen += matches(request)
+            return fault if matches(request) and seen == n else ""
+
+        return decide
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """moto's S3 in a process of its own: the stack's moto serves only what the demo needs of it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    log = tmp_path_factory.mktemp("moto") / "log"
+    command = [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=without_aws(os.environ)) as server:
+        try:
+            deadline = time.monotonic() + 30
+            while not _answers(port):
+                assert server.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+                time.sleep(0.05)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            server.terminate()
+
+
+def _answers(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture
+def moto_bucket(moto_url: str) -> str:
+    """An empty bucket on moto."""
+    name = f"t-{uuid.uuid4().hex[:20]}"
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=moto_url,
+        aws_access_key_id="any",
+        aws_secret_access_key="any",
+        region_name="us-east-1",
+        config=Config(proxies={}),
+    )
+    s3.create_bucket(Bucket=name)
+    s3.close()
+    return name
+
+
+@pytest.fixture
+def memory_store() -> Store:
+    return MemoryStore()
+
+
+@pytest.fixture
+def s3_store(clients: Clients, new_bucket: Callable[[], str]) -> S3Store:
+    """On SeaweedFS, in a bucket of its own."""
+    return S3Store(clients, new_bucket())
+
+
+@pytest.fixture
+def s3_blobs(clients: Clients, new_bucket: Callable[[], str]) -> S3Blobs:
+    """On SeaweedFS, in a bucket of its own."""
+    return S3Blobs(clients, new_bucket())
+
+
+@pytest.fixture
+def moto_store(moto_url: str, moto_bucket: str, aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
+    return S3Store(Clients(), moto_bucket)
+
+
+class Killed(BaseException):
+    """The process ended here, as far as the code under test can tell."""
+
+
+class Interrupted:
+    """A store to which something happens at its n-th request (the first is 1): `act` is called before or after it."""
+
+    def __init__(self, inner: Store, act: Callable[[], None], n: int = 0, *, after: bool = False) -> None:
+        self._inner, self._act, self._n, self._after = inner, act, n, after
+        self.verbs: list[str] = []
+
+    def get(self, key: str) -> Stored | None:
+        return self._do("get", lambda: self._inner.get(key))
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._do("create", lambda: self._inner.create(key, data))
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        return self._do("replace", lambda: self._inner.replace(key, data, etag))
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
+        return iter(self._do("list", lambda: [*self._inner.list(prefix, after=after, limit=limit)]))
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return iter(self._do("folders", lambda: [*self._inner.folders(prefix)]))
+
+    def _do(self, verb: str, request: Callable[[], T]) -> T:
+        self.verbs.append(verb)
+        due = len(self.verbs) == self._n
+        if due and not self._after:
+            self._act()
+        try:
+            return request()
+        finally:
+            if due and self._after:
+                self._act()
+
+
+@pytest.fixture
+def interrupted() -> type[Interrupted]:
+    return Interrupted
+
+
+@pytest.fixture
+def killed() -> type[Killed]:
+    return Killed
+
+
+@pytest.fixture
+def source() -> Callable[..., Source]:
+    """Makes what a training job of that name left behind."""
+
+    def make(job: str, *, etag: str = '"0"', **training: object) -> Source:
+        arn = f"arn:aws:sagemaker:us-east-1:123456789012:training-job/{job}"
+        return Source(
+            uri=f"s3://training/output/{job}/output/model.tar.gz",
+            etag=etag,
+            size=12,
+            training=Training.model_validate({"job": job, "arn": arn, "image": "training:1", **training}),
+        )
+
+    return make
+

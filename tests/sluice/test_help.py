@@ -1,0 +1,58 @@
+"""Help is quick, whole, and has an example for every command."""
+
+import subprocess
+import sys
+
+import pytest
+
+COMMANDS = tuple(
+    "demo register package build release promote rollback status history diff render models versions show init".split(" ")
+)
+_HEAVY = {"boto3", "botocore", "hera", "sagemaker", "moto", "flask", "git"}
+
+
+def _imported(code: str) -> set[str]:
+    script = f"import sys\ntry:\n {code}\nexcept SystemExit: pass\nsys.stderr.write(' '.join(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return {name.partition(".")[0] for name in done.stderr.split("\n")[-1].split()}
+
+
+def _run(*arguments: str) -> str:
+    return f"from sluice.cli.app import main; sys.argv = {['sluice', *arguments]!r}; main()"
+
+
+def test_help_imports_nothing_heavy():
+    loaded = _imported(_run("--help"))
+    assert "typer" in loaded
+    assert not loaded & (_HEAVY | {"pydantic_settings", "yaml"})
+
+
+def test_status_imports_no_aws(workspace):
+    loaded = _imported(_run("status", "--gitops", str(workspace.gitops)))
+    assert "git" in loaded
+    assert not loaded & (_HEAVY - {"git"})
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_an_example(sluice, command):
+    shown = sluice(command, "--help")
+    assert shown.code == 0
+    assert f"Example: sluice {command}" in shown.out
+
+
+def test_help_lists_every_command(sluice):
+    shown = sluice("--help").out
+    assert [command for command in COMMANDS if f" {command} " not in shown] == []
+
+
+@pytest.mark.parametrize("command", sorted(set(COMMANDS) - {"demo"}))
+def test_every_command_that_shows_something_has_json(sluice, command):
+    assert "--json" in sluice(command, "--help").out
+
+
+def test_version(sluice):
+    assert sluice("--version").out.startswith("sluice 0.")
+
+
+def test_completion_is_there(sluice):
+    assert "complete" in sluice("--show-completion", "bash").out.lower() or "--show-completion" in sluice("--help").out
