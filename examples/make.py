@@ -39,12 +39,8 @@ class Job:
 
 
 JOBS = (
-    Job(
-        "digits", "digits-2026-11-01", {"epochs": "4", "hidden": "24", "learning-rate": "0.003", "seed": "7"}
-    ),
-    Job(
-        "digits", "digits-2026-11-08", {"epochs": "40", "hidden": "96", "learning-rate": "0.003", "seed": "7"}
-    ),
+    Job("digits", "digits-2026-11-01", {"epochs": "4", "hidden": "24", "learning-rate": "0.003", "seed": "7"}),
+    Job("digits", "digits-2026-11-08", {"epochs": "40", "hidden": "96", "learning-rate": "0.003", "seed": "7"}),
     Job(
         "digits",
         "digits-2026-11-15",
@@ -136,9 +132,7 @@ def make(job: Job) -> None:
 def sample(model: str) -> None:
     """Write one real request, a row of the validation data that every job gets right, and its class."""
     features, labels = {"digits": load_digits, "wine": load_wine}[model](return_X_y=True)
-    _, valid_x, _, valid_y = train_test_split(
-        features, labels, test_size=0.25, random_state=0, stratify=labels
-    )
+    _, valid_x, _, valid_y = train_test_split(features, labels, test_size=0.25, random_state=0, stratify=labels)
     write_json(HERE / model / "sample.json", {"instances": [valid_x[1].tolist()]}, indent=None)
     write_json(HERE / model / "sample.expected.json", {"class": int(valid_y[1])}, indent=None)
 

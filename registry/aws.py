@@ -6,8 +6,9 @@ their like, AWS_REGION, profiles, roles (AWS SDKs and Tools Reference Guide, "Se
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavailable
 from registry.retry import retrying
@@ -83,6 +84,29 @@ class Clients:
     def sts(self) -> STSClient:
         """A client for STS."""
         return self._session.client("sts", region_name=self.region, config=self._config)
+
+
+def explicit_client(
+    service: str, *, endpoint_url: str, access_key: str, secret_key: str, region: str, timeout: float
+) -> Any:
+    """A client for one endpoint that heeds nothing of the environment, not even proxies; for servers of our own.
+
+    It neither retries nor waits longer than `timeout` seconds. The caller closes it.
+    """
+    import boto3
+    import botocore.session
+    from botocore.config import Config
+
+    unset, nowhere = (None, None, None, None), (None, None, os.devnull, None)
+    bare = botocore.session.Session(
+        session_vars={"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
+    )
+    session = boto3.Session(
+        botocore_session=bare, aws_access_key_id=access_key, aws_secret_access_key=secret_key, region_name=region
+    )
+    make: Any = session.client
+    config = Config(proxies={}, connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1})
+    return make(service, endpoint_url=endpoint_url, config=config)
 
 
 def call(service: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -71,9 +71,7 @@ def export(model: keras.Model, path: Path) -> None:
 
 def measure(path: Path, features: np.ndarray, labels: np.ndarray) -> tuple[float, float]:
     """Mean cross-entropy (nats) and accuracy of an exported model, through its serving signature."""
-    loaded = tf.saved_model.load(
-        str(path)
-    )  # kept in a variable: it owns the weights that the signature reads
+    loaded = tf.saved_model.load(str(path))  # kept in a variable: it owns the weights that the signature reads
     answer = loaded.signatures["serving_default"](features=tf.constant(features))
     probabilities = answer["probabilities"].numpy().astype(np.float64)
     chosen = probabilities[np.arange(len(labels)), labels]

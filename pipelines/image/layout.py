@@ -6,7 +6,7 @@ import fcntl
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -110,14 +110,14 @@ class LayoutDestination:
 
     def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
         """Write bytes under their digest, whole or not at all."""
-        blobs = self.folder(model) / "blobs" / "sha256"
-        blobs.mkdir(parents=True, exist_ok=True)
-        with _scratch(blobs) as (file, path):
+        folder = self.folder(model)
+        (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+        with _scratch(folder) as (file, path):
             hashed = Hashed(chunks)
             for chunk in hashed:
                 file.write(chunk)
             _flush(file)
-            path.replace(_blob_path(self.folder(model), hashed.digest))
+            path.replace(_blob_path(folder, hashed.digest))
         return Blob(hashed.digest, hashed.size)
 
     def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
@@ -128,7 +128,7 @@ class LayoutDestination:
         """
         folder = self.folder(model)
         blob = self.put(model, [manifest])
-        with _locked(folder):
+        with _locked(folder, ".lock"):
             index = _read_index(folder) if (folder / "index.json").exists() else _Index()
             named = [item for item in index.manifests if (item.annotations or {}).get(REF_NAME) == tag]
             if any(item.digest != blob.digest for item in named):
@@ -167,8 +167,12 @@ def _write(folder: Path, name: str, data: bytes) -> None:
 
 @contextmanager
 def _scratch(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
-    """A file beside its later place; it is gone afterwards unless it was moved there."""
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=".part-")
+    """A file near its later place; it is gone afterwards unless it was moved there, or at the next when killed."""
+    with _locked(folder, ".scratch"):
+        for left in folder.glob(".part-*"):
+            _remove_abandoned(left)
+        descriptor, name = tempfile.mkstemp(dir=folder, prefix=".part-")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)  # until it is closed, however that comes
     path = Path(name)
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -178,13 +182,19 @@ def _scratch(folder: Path) -> Iterator[tuple[BinaryIO, Path]]:
         path.unlink(missing_ok=True)
 
 
+def _remove_abandoned(path: Path) -> None:
+    with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
+
+
 def _flush(file: BinaryIO) -> None:
     file.flush()
     os.fsync(file.fileno())
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / ".lock").open("w") as lock:
+def _locked(folder: Path, name: str) -> Iterator[None]:
+    with (folder / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sluice.cli.common import add, progressing
-from sluice.cli.output import line, table
+from sluice.cli.output import line
+from sluice.cli.releases import show_releases
 
 if TYPE_CHECKING:
     from sluice.demo.stack import Stack
@@ -47,18 +48,7 @@ def demo(
 
 def _show(folder: Path, stack: Stack, ending: Ending, keep: bool) -> None:
     line("\nWhat runs where, as git has it:")
-    rows = (
-        (
-            release.model,
-            release.environment,
-            f"v{release.stable.version}",
-            f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
-            release.stable.runtime.value,
-            release.stable.image,
-        )
-        for release in ending.releases
-    )
-    table(("model", "environment", "stable", "canary", "runtime", "image"), rows, empty="Nothing.")
+    show_releases(ending.releases)
     line("The GitOps repository's log, newest first:\n")
     for commit in ending.log:
         line(f"  {commit.id[:12]}  {commit.subject}")

@@ -19,6 +19,7 @@ from sluice.cli.common import (
     wired,
 )
 from sluice.cli.output import as_json, line, table
+from sluice.cli.releases import show_releases
 
 if TYPE_CHECKING:
     from gitops.operations import Outcome
@@ -68,7 +69,7 @@ def rollback(
     gitops: Gitops = None,
     json: AsJson = False,
 ) -> None:
-    """Take back a model's newest release in an environment, with all its steps, by one git revert, and hold its version."""
+    """Take back a model's newest release in an environment, all its steps, by one git revert, and hold the version."""
     from gitops.operations import roll_back_in
     from registry.names import check_label
 
@@ -90,19 +91,7 @@ def status(gitops: Gitops = None, json: AsJson = False) -> None:
     if json:
         as_json({"commit": head.id, "releases": [release.model_dump(mode="json") for release in found]})
         return
-    rows = (
-        (
-            release.model,
-            release.environment,
-            f"v{release.stable.version}",
-            f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
-            release.stable.runtime.value,
-            release.stable.image.rpartition("@")[2][:19],
-        )
-        for release in found
-    )
-    columns = ("model", "environment", "stable", "canary", "runtime", "stable image")
-    table(columns, rows, empty="Nothing is released yet: `sluice release` releases a first version.")
+    show_releases(found)
 
 
 def history(

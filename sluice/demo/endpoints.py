@@ -67,24 +67,15 @@ class Endpoints(BaseModel):
 
         It neither retries nor waits longer than `timeout` seconds. The caller closes it.
         """
-        import boto3
-        import botocore.session
-        from botocore.config import Config
+        from registry.aws import explicit_client
 
-        unset = (None, None, None, None)
-        nowhere = (None, None, os.devnull, None)
-        bare = botocore.session.Session(
-            session_vars={"profile": unset, "config_file": nowhere, "credentials_file": nowhere}
-        )
-        return boto3.session.Session(
-            botocore_session=bare,
-            aws_access_key_id=self.access_key,
-            aws_secret_access_key=self.secret_key,
-            region_name=self.region,
-        ).client(
+        return explicit_client(  # type: ignore[no-any-return]  # boto3 makes them of any kind; the overloads say which
             service,
             endpoint_url=self.s3_url if service == "s3" else self.aws_url,
-            config=Config(proxies={}, connect_timeout=timeout, read_timeout=timeout, retries={"total_max_attempts": 1}),
+            access_key=self.access_key,
+            secret_key=self.secret_key,
+            region=self.region,
+            timeout=timeout,
         )
 
 

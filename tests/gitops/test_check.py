@@ -109,7 +109,7 @@ def test_settings_that_changed_without_a_new_rendering(repository: dict[str, byt
     ("path", "data", "says"),
     [
         ("environments/prod.yaml", b"name: [", "environments/prod.yaml is not YAML"),
-        ("environments/Test.yaml", b"name: Test", "'Test' cannot name a environment"),
+        ("environments/Test.yaml", b"name: Test", "'Test' cannot name an environment"),
         ("models/fraud/model.yaml", b"name: fraud\nreplicas: 1", "replicas is not a setting here"),
         ("models/spam/model.yaml", b"name: fraud", "the folder's name says otherwise"),
         (

@@ -45,7 +45,7 @@ def test_an_environment_says_everything() -> None:
         ("name: dev\nnamespace: m\ndomain: a.b", "environments/prod.yaml: name is dev, but the file's name"),
         ("namespace: m\ndomain: a.b", "environments/prod.yaml: name is missing, add it."),
         ("name: no\nnamespace: m\ndomain: a.b", "name is wrong: input should be a valid string"),
-        ("name: Prod\nnamespace: m\ndomain: a.b", "name is wrong: 'Prod' cannot name a environment"),
+        ("name: Prod\nnamespace: m\ndomain: a.b", "name is wrong: 'Prod' cannot name an environment"),
         ("name: prod\nnamespace: m", "domain is missing"),
         (_ENV + "naemspace: x", "naemspace is not a setting here, correct its spelling or remove it."),
         (_ENV + "router: {kind: nginx}", "router.kind is wrong: input should be 'alb'"),

@@ -165,8 +165,8 @@ def test_urls_that_must_not_be_committed(url: str) -> None:
     [
         ([], "main", "at least one environment"),
         (["prod", "prod"], "main", "each only once"),
-        (["Prod"], "main", "cannot name a environment"),
-        (["../x"], "main", "cannot name a environment"),
+        (["Prod"], "main", "cannot name an environment"),
+        (["../x"], "main", "cannot name an environment"),
         (["prod"], "a b", "is not a branch"),
         (["prod"], "--upload-pack", "is not a branch"),
         (["prod"], "{{ . }}", "is not a branch"),

@@ -147,12 +147,18 @@ class Proxy:
 
 
 @pytest.fixture
-def proxy(aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
-    """A proxy in front of SeaweedFS; AWS clients that are made from now on go through it."""
+def proxy(aws: Endpoints) -> Iterator[Proxy]:
+    """A proxy in front of SeaweedFS."""
     proxy = Proxy(aws)
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture
+def proxied(proxy: Proxy, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Clients:
+    """AWS clients that reach S3 through the proxy."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
+    return Clients()
 
 
 @pytest.fixture

@@ -203,9 +203,9 @@ def test_racing_replaces_lose_no_update(atomic_store: Store) -> None:
 
 @pytest.mark.parametrize("fault", ["lost request", "lost answer"])
 def test_a_create_whose_answer_was_lost_is_sent_again(
-    proxy: Any, once: Any, new_bucket: Callable[[], str], fault: str
+    proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str], fault: str
 ) -> None:
-    store = S3Store(Clients(), new_bucket())
+    store = S3Store(proxied, new_bucket())
     proxy.fault = once(fault)
     etag = store.create("k", b"mine")
     assert store.get("k") == (b"mine", etag)
@@ -214,9 +214,9 @@ def test_a_create_whose_answer_was_lost_is_sent_again(
 
 
 def test_a_lost_create_that_another_writer_won_is_theirs(
-    proxy: Any, once: Any, s3_store: S3Store, new_bucket: Callable[[], str]
+    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store, new_bucket: Callable[[], str]
 ) -> None:
-    through = S3Store(Clients(), s3_store.bucket)
+    through = S3Store(proxied, s3_store.bucket)
 
     def lose(_: Any) -> str:
         if len(proxy.requests) == 1:
@@ -230,8 +230,8 @@ def test_a_lost_create_that_another_writer_won_is_theirs(
     assert caught.value.stored.data == b"theirs"
 
 
-def test_a_replace_whose_answer_was_lost_is_sent_again(proxy: Any, once: Any, new_bucket: Callable[[], str]) -> None:
-    store = S3Store(Clients(), new_bucket())
+def test_a_replace_whose_answer_was_lost_is_sent_again(proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str]) -> None:
+    store = S3Store(proxied, new_bucket())
     first = store.create("k", b"1")
     proxy.fault = once("lost answer")
     second = store.replace("k", b"2", first)
@@ -240,9 +240,9 @@ def test_a_replace_whose_answer_was_lost_is_sent_again(proxy: Any, once: Any, ne
 
 @pytest.mark.parametrize("fault", ["lost answer", "half answer"])
 def test_reads_whose_answer_was_lost_are_sent_again(
-    proxy: Any, once: Any, new_bucket: Callable[[], str], fault: str
+    proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str], fault: str
 ) -> None:
-    store = S3Store(Clients(), new_bucket())
+    store = S3Store(proxied, new_bucket())
     etag = store.create("a/k", bytes(100_000))
     proxy.fault = once(fault)
     assert store.get("a/k") == (bytes(100_000), etag)
@@ -258,12 +258,12 @@ SCAN = Scan(source="sha256:" + "0" * 64, size=1, format=Format.TORCHSCRIPT, root
 @pytest.mark.parametrize("strip", [{"if-none-match"}, {"if-match"}, {"if-none-match", "if-match"}])
 @pytest.mark.parametrize("used", [False, True], ids=["empty bucket", "bucket with a marker"])
 def test_a_store_that_ignores_conditions_is_refused_before_anything_is_written(
-    proxy: Any, s3_store: S3Store, source: Callable[..., Source], strip: set[str], used: bool
+    proxy: Any, proxied: Clients, s3_store: S3Store, source: Callable[..., Source], strip: set[str], used: bool
 ) -> None:
     if used:
         s3_store.create("sluice.json", b"{}")
     proxy.strip = frozenset(strip)
-    registry = Registry(S3Store(Clients(), s3_store.bucket))
+    registry = Registry(S3Store(proxied, s3_store.bucket))
     condition = "If-None-Match" if "if-none-match" in strip else "If-Match"
     for _ in range(2):
         with pytest.raises(Refused, match=f"ignores the {condition} condition.*: use S3, or"):
@@ -274,19 +274,19 @@ def test_a_store_that_ignores_conditions_is_refused_before_anything_is_written(
 
 
 def test_a_store_that_does_not_know_conditions_is_refused(
-    proxy: Any, s3_store: S3Store, source: Callable[..., Source]
+    proxy: Any, proxied: Clients, s3_store: S3Store, source: Callable[..., Source]
 ) -> None:
     sentence = "<Error><Code>NotImplemented</Code><Message>A header implies what is not implemented</Message></Error>"
     proxy.fault = lambda request: f"answer 501 {sentence}" if request.method == "PUT" else ""
     with pytest.raises(Refused, match="NotImplemented"):
-        Registry(S3Store(Clients(), s3_store.bucket)).register("fraud", source("j1"), actor="ann")
+        Registry(S3Store(proxied, s3_store.bucket)).register("fraud", source("j1"), actor="ann")
     assert list(s3_store.list("")) == []
 
 
-def test_a_store_that_answers_what_nobody_knows_is_one_sentence(proxy: Any, s3_store: S3Store) -> None:
+def test_a_store_that_answers_what_nobody_knows_is_one_sentence(proxy: Any, proxied: Clients, s3_store: S3Store) -> None:
     from registry.errors import SluiceError
 
-    store = S3Store(Clients(), s3_store.bucket)
+    store = S3Store(proxied, s3_store.bucket)
     proxy.fault = lambda _: "answer 400 <Error><Code>Weird</Code><Message>never heard of it</Message></Error>"
     for request in (
         lambda: store.get("k"),
@@ -299,8 +299,8 @@ def test_a_store_that_answers_what_nobody_knows_is_one_sentence(proxy: Any, s3_s
             request()
 
 
-def test_a_store_where_a_taken_key_is_never_there_does_not_hang(proxy: Any, s3_store: S3Store) -> None:
-    store = S3Store(Clients(), s3_store.bucket)
+def test_a_store_where_a_taken_key_is_never_there_does_not_hang(proxy: Any, proxied: Clients, s3_store: S3Store) -> None:
+    store = S3Store(proxied, s3_store.bucket)
     gone = "answer 412 <Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
     proxy.fault = lambda request: gone if request.method == "PUT" else ""
     with pytest.raises(Conflict):

@@ -5,8 +5,10 @@ import sys
 
 import pytest
 
-COMMANDS = tuple(
-    "demo register package build release promote rollback status history diff render models versions show init".split(" ")
+COMMANDS = (
+    *("demo", "register", "package", "build", "release"),
+    *("promote", "rollback", "status", "history", "diff", "render", "init"),
+    *("models", "versions", "show"),
 )
 _HEAVY = {"boto3", "botocore", "hera", "sagemaker", "moto", "flask", "git"}
 

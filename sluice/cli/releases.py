@@ -1,0 +1,28 @@
+"""Releases as people read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from sluice.cli.output import table
+
+if TYPE_CHECKING:
+    from gitops.release import Release
+
+
+def show_releases(releases: Iterable[Release]) -> None:
+    """Print what git wants to run: a row for each model in each environment."""
+    rows = (
+        (
+            release.model,
+            release.environment,
+            f"v{release.stable.version}",
+            f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
+            release.stable.runtime.value,
+            release.stable.image,
+        )
+        for release in releases
+    )
+    columns = ("model", "environment", "stable", "canary", "runtime", "stable image")
+    table(columns, rows, empty="Nothing is released yet: `sluice release` releases a first version.")
