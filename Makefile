@@ -49,10 +49,11 @@ clean: ## Remove what was installed and cached
 	rm -rf $(VENV) .venv-serving .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .sluice
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer: make PYTHON=python3.12 …")'
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer: make PYTHON=python3.12 …")'
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/%-installed: requirements/%.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install --require-hashes --requirement $<
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	@echo "Installing into $(VENV), which takes about half a minute the first time …"
+	@$(PIP) install --require-hashes --requirement $<
+	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@

@@ -18,6 +18,7 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
     TomlConfigSettingsSource,
 )
 
@@ -92,6 +93,8 @@ def load(**flags: object) -> Settings:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise InvalidInput(f"The setting {where} does not fit ({first['msg']}): correct {FILE} or SLUICE_*.") from error
+    except SettingsError as error:
+        raise InvalidInput(f"A SLUICE_* variable cannot be read ({error}): correct or unset it.") from error
     except tomllib.TOMLDecodeError as error:
         raise InvalidInput(f"{os.environ.get('SLUICE_CONFIG', FILE)} is not TOML ({error}): correct it.") from error
 

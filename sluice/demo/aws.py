@@ -20,11 +20,11 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import boto3
-from botocore.config import Config
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from moto.sagemaker.models import sagemaker_backends
 from werkzeug.serving import make_server
+
+from registry.aws import explicit_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sagemaker import SageMakerClient
@@ -100,7 +100,14 @@ def main(arguments: Sequence[str]) -> None:
     serving.start()
 
     url = f"http://127.0.0.1:{server.server_port}"
-    client = boto3.client("sagemaker", endpoint_url=url, region_name=REGION, config=Config(proxies={}))
+    client: SageMakerClient = explicit_client(
+        "sagemaker",
+        endpoint_url=url,
+        access_key=os.environ["AWS_ACCESS_KEY_ID"],
+        secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
+        region=REGION,
+        timeout=20,
+    )
     create_jobs(client, json.loads(options.jobs.read_text()))
     client.close()
 
