@@ -130,8 +130,6 @@ class Repository:
             raise Conflict(_lost(error)) from None
         except _NoAnswer as error:
             made = self._settle(writer, Unavailable(str(error)))
-        if made:
-            progress.fact(f"{made.id[:12]} is on {self.branch} of {self.remote}.")
         return made
 
     def close(self) -> None:
@@ -208,9 +206,7 @@ class Repository:
             commit_id = self._import(script(head, change, writer.author, writer.release_id), directory)
         writer.pushed.append(commit_id)
         try:
-            out = self._git.run("push", *_PUSH, "--", self._address.url, f"{commit_id}:refs/heads/{self.branch}")
-            if b"\nDone" not in out:  # some versions end with 0 though the connection broke
-                raise GitFailed(0, "fatal: the remote end hung up unexpectedly")
+            self._git.run("push", *_PUSH, "--", self._address.url, f"{commit_id}:refs/heads/{self.branch}")
         except GitFailed as failed:
             return self._failed(writer, explain(failed, self.remote, self.branch))
         self._remember(commit_id)

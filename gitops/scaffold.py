@@ -24,7 +24,7 @@ _RENDERED_KINDS = (
     ("policy", "PodDisruptionBudget"),
 )
 # https://host/path, ssh://git@host/path, file:///path, or ssh the short way: git@host:path
-_URL = re.compile(r"(?:(?:https?|ssh|git|file)://|[\w.-]+@[\w.-]+:)[\w.,:@%/+~-]+", re.ASCII)
+_URL = re.compile(r"(?:(?:https?|ssh|file)://|[\w.-]+@[\w.-]+:)[\w.,:@%/+~-]+", re.ASCII)
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
 
 

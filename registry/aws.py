@@ -7,8 +7,10 @@ their like, AWS_REGION, profiles, roles (AWS SDKs and Tools Reference Guide, "Se
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from urllib.parse import urlsplit
 
 from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavailable
 from registry.retry import retrying
@@ -44,23 +46,46 @@ _CREDENTIALS = frozenset(
     {
         "ExpiredToken",
         "ExpiredTokenException",
+        "IncompleteSignature",
         "InvalidAccessKeyId",
         "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "InvalidToken",
+        "MissingAuthenticationToken",
         "SignatureDoesNotMatch",
+        "UnrecognizedClientException",
     }
 )
 _NO_REGION = "us-east-1"
 
 
+class Answered(SluiceError):
+    """A service said no in words that only the caller may know; whoever does not lets it pass, as one sentence."""
+
+    def __init__(self, service: str, error: Exception) -> None:
+        self.code, self.status = error_code(error), status_code(error)
+        said = getattr(error, "response", {}).get("Error", {}).get("Message", "")
+        super().__init__(
+            f"{service} refuses the request ({self.code or self.status}: {said}): check the endpoint, the bucket and"
+            " the region."
+        )
+
+
 class Clients:
-    """Makes boto3 clients, one of each kind, with one retry mechanism: ours, so boto3's own is off."""
+    """Makes boto3 clients, one of each kind, with one retry mechanism: ours, so boto3's own is off.
+
+    Raises:
+        InvalidInput: what the AWS environment says cannot be: a profile that is not there, no URL for an endpoint.
+    """
 
     def __init__(self, region: str | None = None) -> None:
         import boto3
         from botocore.config import Config
 
-        self._session = boto3.Session(region_name=region)
-        self.region = self._session.region_name or _NO_REGION
+        with _configuring():
+            # boto3 itself does not read AWS_REGION, which EKS and the other SDKs use
+            self._session = boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)
+            self.region = self._session.region_name or _NO_REGION
         self._config = Config(
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=5,
@@ -71,19 +96,34 @@ class Clients:
 
     def s3(self) -> S3Client:
         """A client for S3."""
-        return self._session.client("s3", region_name=self.region, config=self._config)
+        with _configuring():
+            return self._session.client("s3", region_name=self.region, config=self._config)
 
     def sagemaker(self) -> SageMakerClient:
         """A client for SageMaker's control plane."""
-        return self._session.client("sagemaker", region_name=self.region, config=self._config)
+        with _configuring():
+            return self._session.client("sagemaker", region_name=self.region, config=self._config)
 
     def ecr(self) -> ECRClient:
         """A client for ECR's control plane."""
-        return self._session.client("ecr", region_name=self.region, config=self._config)
+        with _configuring():
+            return self._session.client("ecr", region_name=self.region, config=self._config)
 
     def sts(self) -> STSClient:
         """A client for STS."""
-        return self._session.client("sts", region_name=self.region, config=self._config)
+        with _configuring():
+            return self._session.client("sts", region_name=self.region, config=self._config)
+
+
+@contextmanager
+def _configuring() -> Iterator[None]:
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        yield
+    except (BotoCoreError, ValueError) as error:  # botocore tells of a bad endpoint with a bare ValueError
+        said = str(error).rstrip(".")
+        raise InvalidInput(f"The AWS configuration cannot be used ({said}): correct the environment.") from error
 
 
 def explicit_client(
@@ -137,6 +177,20 @@ def call(service: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwar
     return retrying()(once)
 
 
+def ask(service: str, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """As `call`, but what else the service says comes as `Answered`, which a person can read.
+
+    Raises:
+        Answered: the service said no, for another reason than those of `call`.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        return call(service, function, *args, **kwargs)
+    except ClientError as error:
+        raise Answered(service, error) from error
+
+
 def error_code(error: Exception) -> str:
     """The code of a botocore ClientError, such as `NoSuchKey`."""
     response: dict[str, dict[str, str]] = getattr(error, "response", {})
@@ -157,6 +211,8 @@ def _client_error(service: str, error: Exception) -> SluiceError | None:
         return InvalidInput(f"{service} does not accept these AWS credentials ({code}): renew or correct them.")
     if code in _DENIED or status == 403:
         return Refused(f"{service} denies this to these AWS credentials: ask for the permission ({error}).")
+    if code == "NotImplemented" or status == 501:
+        return Refused(f"{service} does not implement what Sluice needs (NotImplemented): use another server for it.")
     if code == "NoSuchBucket":
         bucket = getattr(error, "response", {}).get("Error", {}).get("BucketName", "that name")
         return NotFound(f"There is no bucket {bucket}: create it, or correct the bucket in the settings.")
@@ -171,5 +227,11 @@ def _core_error(service: str, error: Exception) -> SluiceError:
     if isinstance(error, core.ParamValidationError):
         return InvalidInput(f"{service} cannot be asked that: {str(error).splitlines()[-1]}")
     endpoint = error.kwargs.get("endpoint_url") if hasattr(error, "kwargs") else None
-    where = f"{service} at {endpoint}" if endpoint else service
+    where = f"{service} at {_origin(str(endpoint))}" if endpoint else service
     return Unavailable(f"{where} cannot be reached ({type(error).__name__}): check the endpoint and the network.")
+
+
+def _origin(url: str) -> str:
+    """Scheme, host and port: the rest of a URL may hold a key, a user or a password."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"

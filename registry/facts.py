@@ -19,7 +19,8 @@ from registry.names import Digest, ImageRef, ModelName, VersionNumber, VersionRe
 class Record(BaseModel):
     """An object in the bucket."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # a metric may be NaN, which JSON has no word for: "NaN" is read back as the number, null would not be
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="strings")
 
     def to_bytes(self) -> bytes:
         """The record as it is stored: indented JSON in order of declaration, so equal records are equal bytes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from registry.errors import SluiceError
+from registry.errors import Refused
 from registry.names import VersionRef, check_digest, check_label
 
 MARKER = "sluice.json"
@@ -48,12 +48,12 @@ def number_of(key: str) -> int:
     """The number of the version that a key under `versions()` belongs to.
 
     Raises:
-        SluiceError: no version has such a key.
+        Refused: no version has such a key.
     """
     match = _VERSION.fullmatch(key)
     number = int(match[2]) if match else 0
     if not match or int(match[1]) != _LAST - number:
-        raise SluiceError(f"{key} was not written by Sluice: remove it from the bucket.")
+        raise Refused(f"{key} was not written by Sluice: remove it from the bucket.")
     return number
 
 

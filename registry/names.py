@@ -14,12 +14,12 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from registry.errors import InvalidInput
 
 MODEL_NAME_MAX = 40
-_LABEL = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
+_LABEL = re.compile(r"[a-z](?:-?[a-z0-9])*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE = re.compile(
     r"[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)+@sha256:[0-9a-f]{64}"
 )
-_S3_URI = re.compile(r"s3://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)")
+_S3_URI = re.compile(r"s3://(?![0-9.]+/)(?![^/]*\.\.)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)")
 
 
 def check_label(value: str, what: str = "model") -> str:
@@ -33,7 +33,7 @@ def check_label(value: str, what: str = "model") -> str:
         shown = value if len(value) <= MODEL_NAME_MAX else value[:MODEL_NAME_MAX] + "…"
         raise InvalidInput(
             f"{shown!r} cannot name {article} {what}: use at most {MODEL_NAME_MAX} lower-case letters, digits and"
-            " hyphens, starting with a letter and not ending with a hyphen."
+            " single hyphens, starting with a letter and not ending with a hyphen."
         )
     return value
 

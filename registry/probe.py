@@ -15,7 +15,7 @@ _SENTENCE = (
 
 
 def probe(store: Store) -> None:
-    """Write the bucket's marker where a condition must forbid it; four small requests, six on an empty bucket.
+    """Write the bucket's marker where a condition must forbid it; four small requests, five on an empty bucket.
 
     Raises:
         Refused: the store wrote although the condition did not hold.

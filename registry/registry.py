@@ -88,9 +88,8 @@ class Registry:
 
     def models(self) -> Iterator[Model]:
         """Every model, in order of name."""
-        for folder in self._store.folders("models/"):
-            key = keys.model(folder.split("/")[1])
-            record = self._read(key, Model)
+        for folder in sorted(folder.rstrip("/") for folder in self._store.folders("models/")):
+            record = self._read(f"{folder}/model.json", Model)
             if record is not None:
                 yield record
 
@@ -131,9 +130,12 @@ class Registry:
         """Write a fact, once; writing it again, the same, changes nothing.
 
         Raises:
+            NotFound: there is no such version.
             Conflict: another fact of this kind is there already.
+            Refused: the store does not keep conditional writes.
         """
         self._ready_to_write()
+        self.version(ref)  # a fact beside no version would take its number
         key = keys.fact(ref, fact.kind)
         try:
             self._store.create(key, fact.to_bytes())

@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 from registry import keys
-from registry.aws import Clients, call, error_code, status_code
-from registry.errors import NotFound, Refused
+from registry.aws import Answered, Clients
+from registry.errors import Conflict, NotFound, Refused, SluiceError
 from registry.progress import Progress
-from registry.s3read import RangeReader, get_chunks, head
+from registry.s3read import RangeReader, ask_s3, get_chunks, head
 from registry.store import CHUNK, AlreadyExists, Blob, Changed, Stored
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _PART = 16 * CHUNK
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_TURNS = 3
 
 
 class S3Store:
@@ -37,17 +38,16 @@ class S3Store:
 
     def get(self, key: str) -> Stored | None:
         """The object, or None; one request."""
-        from botocore.exceptions import ClientError
 
         def read() -> Stored:
             answer = self._s3.get_object(Bucket=self.bucket, Key=key)
-            with answer["Body"] as body:
+            with closing(answer["Body"]) as body:
                 return Stored(body.read(), answer["ETag"])
 
         try:
-            return call("S3", read)
-        except ClientError as error:
-            if error_code(error) in _MISSING:
+            return ask_s3(read)
+        except Answered as error:
+            if error.code in _MISSING:
                 return None
             raise
 
@@ -56,22 +56,20 @@ class S3Store:
 
         Raises:
             AlreadyExists: the key holds other bytes.
+            Conflict: the key is taken, and gone when it is read, again and again.
         """
-        from botocore.exceptions import ClientError
-
-        try:
-            answer = call("S3", self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")
-        except ClientError as error:
-            if status_code(error) != 412:
-                raise
-        else:
-            return answer["ETag"]
-        stored = self.get(key)
-        if stored is None:  # taken a moment ago and gone now: nothing is there, so this writer may try again
-            return self.create(key, data)
-        if stored.data == data:
-            return stored.etag
-        raise AlreadyExists(key, stored)
+        for _ in range(_TURNS):
+            try:
+                return ask_s3(self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
+            except Answered as error:
+                if error.status != 412:
+                    raise
+            stored = self.get(key)
+            if stored is not None and stored.data == data:
+                return stored.etag
+            if stored is not None:
+                raise AlreadyExists(key, stored)
+        raise Conflict(f"{key} comes and goes: find out who else writes to the bucket {self.bucket}.")
 
     def replace(self, key: str, data: bytes, etag: str) -> str:
         """Write over the object that has this etag; one request, two where it was changed.
@@ -79,16 +77,12 @@ class S3Store:
         Raises:
             Changed: the object has another etag, or is gone.
         """
-        from botocore.exceptions import ClientError
-
         try:
-            answer = call("S3", self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)
-        except ClientError as error:
+            return ask_s3(self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)["ETag"]
+        except Answered as error:
             # a key that is gone is 412 on some stores and 404 on others
-            if status_code(error) != 412 and error_code(error) not in _MISSING:
+            if error.status != 412 and error.code not in _MISSING:
                 raise
-        else:
-            return answer["ETag"]
         stored = self.get(key)
         if stored is not None and stored.data == data:
             return stored.etag
@@ -99,8 +93,7 @@ class S3Store:
         given = 0
         while limit is None or given < limit:
             size = 1000 if limit is None else min(1000, limit - given)
-            page = call(
-                "S3",
+            page = ask_s3(
                 self._s3.list_objects_v2,
                 Bucket=self.bucket,
                 Prefix=prefix,
@@ -118,8 +111,7 @@ class S3Store:
         """The distinct next parts of keys; one request for each thousand."""
         token: dict[str, str] = {}
         while True:
-            page = call(
-                "S3",
+            page = ask_s3(
                 self._s3.list_objects_v2,
                 Bucket=self.bucket,
                 Prefix=prefix,
@@ -153,53 +145,56 @@ class S3Blobs:
             if self.size(blob.digest) is None:
                 self._copy(staging, keys.blob(blob.digest))
         finally:
-            call("S3", self._s3.delete_object, Bucket=self.bucket, Key=staging)
+            with suppress(SluiceError):  # what stays of it is harmless, see keys.upload
+                ask_s3(self._s3.delete_object, Bucket=self.bucket, Key=staging)
         return blob
 
     def _put_small(self, data: bytes, what: str, progress: Progress) -> Blob:
         blob = Blob("sha256:" + hashlib.sha256(data).hexdigest(), len(data))
         if self.size(blob.digest) is None:
             # two writers of one digest write the same bytes, so no condition is needed
-            call("S3", self._s3.put_object, Bucket=self.bucket, Key=keys.blob(blob.digest), Body=data)
+            ask_s3(self._s3.put_object, Bucket=self.bucket, Key=keys.blob(blob.digest), Body=data)
         progress.bytes(what, blob.size, blob.size)
         return blob
 
     def _put_parts(self, key: str, parts: Iterable[bytes], what: str, progress: Progress) -> Blob:
-        upload = call("S3", self._s3.create_multipart_upload, Bucket=self.bucket, Key=key)["UploadId"]
+        upload = ask_s3(self._s3.create_multipart_upload, Bucket=self.bucket, Key=key)["UploadId"]
         digest, size = hashlib.sha256(), 0
         done: list[CompletedPartTypeDef] = []
         try:
             for number, part in enumerate(parts, start=1):
                 digest.update(part)
-                answer = call(
-                    "S3",
-                    self._s3.upload_part,
-                    Bucket=self.bucket,
-                    Key=key,
-                    UploadId=upload,
-                    PartNumber=number,
-                    Body=part,
+                answer = ask_s3(
+                    self._s3.upload_part, Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=part
                 )
                 done.append({"PartNumber": number, "ETag": answer["ETag"]})
                 size += len(part)
                 progress.bytes(what, size, None)
-            call(
-                "S3",
-                self._s3.complete_multipart_upload,
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload,
-                MultipartUpload={"Parts": done},
-            )
+            self._complete(key, upload, done, size)
         except BaseException:
-            call("S3", self._s3.abort_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload)
+            with suppress(SluiceError):  # the first failure is the one to tell
+                ask_s3(self._s3.abort_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload)
             raise
         progress.bytes(what, size, size)
         return Blob("sha256:" + digest.hexdigest(), size)
 
+    def _complete(self, key: str, upload: str, parts: list[CompletedPartTypeDef], size: int) -> None:
+        try:
+            ask_s3(
+                self._s3.complete_multipart_upload,
+                Bucket=self.bucket,
+                Key=key,
+                UploadId=upload,
+                MultipartUpload={"Parts": parts},
+            )
+        except Answered as error:
+            # sent again after a lost answer: the upload is gone because it became the object
+            found = head(self._s3, self.bucket, key)
+            if error.code != "NoSuchUpload" or found is None or found.size != size:
+                raise
+
     def _copy(self, source: str, target: str) -> None:
-        call(
-            "S3",
+        ask_s3(
             self._s3.copy,
             CopySource={"Bucket": self.bucket, "Key": source},
             Bucket=self.bucket,

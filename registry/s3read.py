@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
-from registry.aws import call, error_code, status_code
+from registry.aws import Answered, ask
 from registry.errors import Conflict, Unavailable
 from registry.store import CHUNK
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _RESUMES = 5
 _READ_AHEAD = 4 * CHUNK
@@ -24,14 +29,17 @@ class Head(NamedTuple):
     etag: str
 
 
+def ask_s3(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """`registry.aws.ask`, of S3."""
+    return ask("S3", function, *args, **kwargs)
+
+
 def head(s3: S3Client, bucket: str, key: str) -> Head | None:
     """Size in bytes and etag of an object, or None where there is none; one request."""
-    from botocore.exceptions import ClientError
-
     try:
-        answer = call("S3", s3.head_object, Bucket=bucket, Key=key)
-    except ClientError as error:
-        if status_code(error) == 404 or error_code(error) in ("404", "NoSuchKey", "NotFound"):
+        answer = ask_s3(s3.head_object, Bucket=bucket, Key=key)
+    except Answered as error:
+        if error.status == 404:
             return None
         raise
     return Head(answer["ContentLength"], answer["ETag"])
@@ -46,12 +54,13 @@ def get_chunks(s3: S3Client, bucket: str, key: str, found: Head) -> Iterator[byt
     """
     position, resumes = 0, 0
     while position < found.size:
+        before = position
         try:
             for chunk in _one_get(s3, bucket, key, found, position):
                 position += len(chunk)
                 yield chunk
         except Unavailable:
-            resumes += 1
+            resumes = resumes + 1 if position == before else 1
             if resumes > _RESUMES:
                 raise
 
@@ -60,7 +69,7 @@ def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> It
     from botocore.exceptions import BotoCoreError
     from urllib3.exceptions import HTTPError
 
-    with _range(s3, bucket, key, found, f"bytes={start}-") as body:
+    with closing(_range(s3, bucket, key, found, f"bytes={start}-")) as body:
         try:
             while chunk := body.read(CHUNK):
                 yield chunk
@@ -68,16 +77,14 @@ def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> It
             raise Unavailable(f"S3 broke off while s3://{bucket}/{key} was read: try again.") from error
 
 
-def _range(s3: S3Client, bucket: str, key: str, found: Head, span: str) -> io.BufferedIOBase:
-    from botocore.exceptions import ClientError
-
+def _range(s3: S3Client, bucket: str, key: str, found: Head, span: str) -> StreamingBody:
+    # never `with body`: what that gives is the bare connection, which takes a short answer for a whole one
     try:
-        answer = call("S3", s3.get_object, Bucket=bucket, Key=key, IfMatch=found.etag, Range=span)
-    except ClientError as error:
-        if status_code(error) in (404, 412):
+        return ask_s3(s3.get_object, Bucket=bucket, Key=key, IfMatch=found.etag, Range=span)["Body"]
+    except Answered as error:
+        if error.status in (404, 412):
             raise Conflict(f"s3://{bucket}/{key} was replaced while it was read: start again.") from error
         raise
-    return answer["Body"]  # type: ignore[return-value]  # a StreamingBody reads and closes as one
 
 
 class RangeReader(io.RawIOBase):
@@ -102,8 +109,14 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Move without a request."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._found.size}[whence]
+        """Move without a request; as in io.BytesIO, a relative move stops at the start.
+
+        Raises:
+            ValueError: a negative absolute position, or an unknown `whence`.
+        """
+        base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._found.size}.get(whence)
+        if base is None or (whence == io.SEEK_SET and offset < 0):
+            raise ValueError(f"cannot seek to {offset} from {whence}")
         self._position = max(0, base + offset)
         return self._position
 
@@ -126,8 +139,8 @@ class RangeReader(io.RawIOBase):
 
         def fetch() -> bytes:
             span = f"bytes={self._position}-{last}"
-            with _range(self._s3, self._bucket, self._key, self._found, span) as body:
+            with closing(_range(self._s3, self._bucket, self._key, self._found, span)) as body:
                 return body.read()
 
-        self._window = call("S3", fetch)
+        self._window = ask_s3(fetch)
         self._window_start = self._position

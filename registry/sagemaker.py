@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Protocol
 
-from registry.aws import Clients, call, error_code
-from registry.errors import Conflict, InvalidInput, NotFound, Refused
+from registry.aws import Answered, Clients, ask
+from registry.errors import Conflict, NotFound, Refused
 from registry.facts import Channel, Source, Training
 from registry.names import S3Uri
 from registry.s3read import get_chunks, head
@@ -42,7 +42,10 @@ class SageMakerSources:
             NotFound: there is no such job, or nothing where it says its output is.
             Refused: the job is not finished, or failed, or was stopped.
         """
-        answer = self._describe(job.rpartition("training-job/")[2])
+        by_arn = job.startswith("arn:")
+        answer = self._describe(job.rpartition("/")[2] if by_arn else job)
+        if by_arn and answer["TrainingJobArn"] != job:
+            raise NotFound(f"{job} is a training job of another account or region: use credentials of that one.")
         _check_completed(answer)
         uri = S3Uri.parse(answer["ModelArtifacts"]["S3ModelArtifacts"])
         found = head(self._s3, uri.bucket, uri.key)
@@ -65,20 +68,20 @@ class SageMakerSources:
         if found is None:
             raise NotFound(f"The training output {uri} is gone: restore it, or train again.")
         if (found.etag, found.size) != (source.etag, source.size):
-            raise Conflict(f"The training output {uri} was replaced after it was registered: register it again.")
+            raise Conflict(
+                f"The training output {uri} was replaced after it was registered: restore it, or train again."
+            )
         return get_chunks(self._s3, uri.bucket, uri.key, found)
 
     def _describe(self, name: str) -> DescribeTrainingJobResponseTypeDef:
-        from botocore.exceptions import ClientError
-
         try:
-            return call("SageMaker", self._sagemaker.describe_training_job, TrainingJobName=name)
-        except ClientError as error:
-            if error_code(error) in ("ValidationException", "ResourceNotFound"):
+            return ask("SageMaker", self._sagemaker.describe_training_job, TrainingJobName=name)
+        except Answered as error:
+            if error.code in ("ValidationException", "ResourceNotFound"):
                 raise NotFound(
                     f"SageMaker has no training job {name!r} in this account and region: check the name."
                 ) from error
-            raise InvalidInput(f"SageMaker cannot tell of training job {name!r}: {error}") from error
+            raise
 
 
 def _check_completed(answer: DescribeTrainingJobResponseTypeDef) -> None:

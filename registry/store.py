@@ -42,7 +42,10 @@ class Changed(Conflict):
 
 
 class Store(Protocol):
-    """Small objects, with the two conditional writes that everything in the registry stands on."""
+    """Small objects, with the two conditional writes that everything in the registry stands on.
+
+    No key is another one's folder: beside `a` there is no `a/b`, which a store that keeps folders could not hold.
+    """
 
     def get(self, key: str) -> Stored | None:
         """The object, or None. Sees every write that was acknowledged before it."""
@@ -65,10 +68,14 @@ class Store(Protocol):
         """
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
-        """Keys that begin with `prefix` and sort after `after`, in order of UTF-8 bytes, at most `limit`."""
+        """Keys that begin with `prefix` and sort after `after`, in order of UTF-8 bytes, at most `limit`.
+
+        A store that keeps folders, as SeaweedFS does, gives `a/x` before `a-b/x`, which bytes order the other way
+        round: rely on the order only where no folder's name begins with its neighbour's.
+        """
 
     def folders(self, prefix: str) -> Iterator[str]:
-        """The distinct next parts, up to and with `/`, of the keys that begin with `prefix`, in order."""
+        """The distinct next parts, up to and with `/`, of the keys that begin with `prefix`, in `list`'s order."""
 
 
 class Reader(Protocol):

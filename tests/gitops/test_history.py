@@ -92,6 +92,24 @@ def test_a_revert_that_came_by_a_merge_counts(releases: Any, person: Callable[[]
     assert releases.promote(8, 10).id == releases.history()[0].id
 
 
+def test_clocks_that_are_wrong_do_not_turn_a_merged_history_round(
+    releases: Any, person: Callable[[], Any], git: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = releases.promote(6), releases.promote(7)
+    clone = person()
+    git(clone.folder, "checkout", "--quiet", "-b", "undo")
+    with monkeypatch.context() as past:
+        past.setenv("GIT_COMMITTER_DATE", "2001-01-01T00:00:00Z")
+        git(clone.folder, "revert", "--no-edit", second.id)
+    git(clone.folder, "checkout", "--quiet", "main")
+    note = clone.commit({"models/fraud/prod/note": "x\n"}, "Note")
+    git(clone.folder, "merge", "--quiet", "--no-ff", "-m", "Merge", "undo")
+    clone.push()
+    in_force = [commit.id for commit in effective(releases.history())]
+    assert second.id not in in_force
+    assert {first.id, note} <= set(in_force)
+
+
 # the rules on the history alone
 
 

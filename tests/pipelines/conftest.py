@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import io
 import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+
+from pipelines.archive import read_archive
+from pipelines.digests import Hashed
+from pipelines.formats import Sniffer
+from pipelines.packagers import PackRequest, packager_for
+from registry.facts import Artifact, FileFact, Scan
+from registry.memory import MemoryBlobs
+from registry.names import VersionRef
+from registry.progress import Silent
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
 
 Entry = bytes
 """Whole blocks of a tar: a header and what belongs to it."""
@@ -80,15 +94,66 @@ def zipped() -> Callable[[Iterable[tuple[str, bytes]]], bytes]:
     return make
 
 
-@pytest.fixture
-def members_of() -> Callable[..., list[tuple[str, bytes]]]:
-    """Reads every member of an archive that comes in chunks: paths and bytes."""
-    from pipelines.archive import read_archive
+class Packed(NamedTuple):
+    """An example's model as an artifact, made without any step."""
 
-    def read(chunks: Iterable[bytes], *arguments: object) -> list[tuple[str, bytes]]:
-        return [(member.path, b"".join(member.chunks)) for member in read_archive(chunks, *arguments)]
+    ref: VersionRef
+    scan: Scan
+    artifact: Artifact
+    data: bytes
 
-    return read
+    def blobs(self) -> MemoryBlobs:
+        """A store that holds the artifact."""
+        blobs = MemoryBlobs()
+        assert blobs.put([self.data], what="", progress=Silent()).digest == self.artifact.blob
+        return blobs
+
+
+def scanned(data: bytes) -> Scan:
+    """What a scan finds in a training output."""
+    sniffer, files = Sniffer(), []
+    for member in read_archive([data]):
+        hashed = Hashed(sniffer.watch(member.path, member.chunks))
+        size = sum(len(chunk) for chunk in hashed)
+        files.append(FileFact(path=member.path, size=size, sha256=hashed.digest))
+    found = sniffer.verdict()
+    return Scan(source=digest_of(data), size=len(data), format=found.format, root=found.root, files=tuple(files))
+
+
+def digest_of(data: bytes) -> str:
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def pack() -> Callable[..., Packed]:
+    """Packs a training output as version `ref`, read in pieces of `step` bytes: `pack(data, "digits@1")`."""
+
+    def run(data: bytes, ref: str, step: int = 1 << 20) -> Packed:
+        scan, files = scanned(data), []
+        packager = packager_for(scan)
+        request = PackRequest(
+            ref=VersionRef.parse(ref), scan=scan, created_at=datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+        )
+        members = read_archive(data[at : at + step] for at in range(0, len(data), step))
+        out = b"".join(packager.pack(members, request, files))
+        artifact = Artifact(
+            type=packager.type, source=scan.source, blob=digest_of(out), size=len(out), files=tuple(files)
+        )
+        return Packed(request.ref, scan, artifact, out)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def digits(pack: Callable[..., Packed]) -> Packed:
+    """A TorchScript example, packed."""
+    return pack((EXAMPLES / "digits/jobs/digits-2026-11-08/model.tar.gz").read_bytes(), "digits@7")
+
+
+@pytest.fixture(scope="session")
+def wine(pack: Callable[..., Packed]) -> Packed:
+    """A SavedModel example, packed."""
+    return pack((EXAMPLES / "wine/jobs/wine-2026-11-10/model.tar.gz").read_bytes(), "wine@3")
 
 
 @pytest.fixture

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import struct
 import subprocess
 import tarfile
 import tracemalloc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -298,9 +298,7 @@ def test_a_bomb_is_refused_in_constant_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(Refused, match="as a bomb does"):
-            for member in read_archive([data]):
-                for _ in member.chunks:
-                    pass
+            sum(len(chunk) for member in read_archive([data]) for chunk in member.chunks)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -360,7 +358,7 @@ def test_a_file_that_nobody_reads_is_skipped() -> None:
 @settings(max_examples=60, deadline=None)
 def test_members_do_not_depend_on_how_the_bytes_come(cuts: list[int], step: int) -> None:
     edges = [0, *sorted(cuts), len(GZ)]
-    assert read(GZ[a:b] for a, b in zip(edges, edges[1:], strict=False)) == GOOD  # empty pieces among them
+    assert read(GZ[a:b] for a, b in pairwise(edges)) == GOOD  # empty pieces among them
     assert read(GZ[at : at + step] for at in range(0, len(GZ), step)) == GOOD
 
 
@@ -398,7 +396,7 @@ def assert_read_or_refused(data: bytes) -> None:
         assert_one_sentence(error)
     else:
         assert len({path for path, _ in files}) == len(files)
-        assert all(path and not os.path.isabs(path) and ".." not in path.split("/") for path, _ in files)
+        assert all(path and path[0] != "/" and ".." not in path.split("/") for path, _ in files)
 
 
 @given(MUTATIONS)
