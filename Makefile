@@ -43,6 +43,7 @@ lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashe
 	$(PIP) install $(UV_PIN)
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
+	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 clean: ## Remove what was installed and cached
