@@ -19,6 +19,8 @@ from gitops.tree import Tree
 from registry.errors import SluiceError
 from registry.names import check_label
 
+_MEND = "run `sluice render` after a change of settings, or take the change back where it was made by hand"
+
 
 class ProblemKind(StrEnum):
     """In what way a file is not as it should be."""
@@ -39,7 +41,7 @@ class Problem(BaseModel):
     message: str
     """One sentence: what is wrong and what to do."""
     diff: str = ""
-    """For a text that differs, the unified diff from what is rendered to what is there."""
+    """For a text that differs, the unified diff from what is there to what is rendered."""
 
 
 def check(tree: Tree) -> list[Problem]:
@@ -166,9 +168,9 @@ def compare(
     for path, expected in wanted.items():
         found = tree.read(path)
         if found is None:
-            yield Problem(path=path, kind=ProblemKind.MISSING, message=f"{path} is missing: run `sluice render`.")
+            yield Problem(path=path, kind=ProblemKind.MISSING, message=f"{path} is missing: {_MEND}.")
         elif found != expected:
-            message = f"{path} is not what its release renders: run `sluice render`, or take back the change."
+            message = f"{path} is not what its release renders: {_MEND}."
             yield Problem(path=path, kind=ProblemKind.DIFFERS, message=message, diff=_diff(path, expected, found))
     for path in sorted(set(paths) - set(wanted)):
         message = f"{path} is not rendered by its release: remove it, only Sluice writes in this folder."
@@ -180,7 +182,7 @@ def _diff(path: str, expected: bytes, found: bytes) -> str:
         before, after = expected.decode().splitlines(keepends=True), found.decode().splitlines(keepends=True)
     except UnicodeDecodeError:
         return ""
-    lines = difflib.unified_diff(before, after, f"{path} (rendered)", f"{path} (committed)")
+    lines = difflib.unified_diff(after, before, f"{path} (committed)", f"{path} (rendered)")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
 
 

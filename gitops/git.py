@@ -73,6 +73,8 @@ class Address:
             InvalidInput: it is none of these, or could be taken for an option.
         """
         self.path = _local(remote)
+        if self.path is not None and self.path.is_file():
+            raise InvalidInput(f"{remote} is a file, not a git repository: give a repository's folder or URL.")
         self.url = remote if self.path is None or "://" in remote else str(self.path)
         self.shown = self.url
 

@@ -29,6 +29,7 @@ UNHOLD = "Unhold"
 PROMOTE = "promote"
 ROLLBACK = "rollback"
 INIT = "init"
+RENDER = "render"
 
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*")
 _TRAILER = re.compile(r"([A-Za-z0-9-]+)[ \t]*:(.*)", re.DOTALL)

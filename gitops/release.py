@@ -65,10 +65,10 @@ def advance(release: Release | None, model: str, environment: str, to: Deployed,
         InvalidInput: `weight` is not 1 to 100, or nothing is there to take the rest of the traffic.
         Conflict: another version is the canary, or `to` is already stable and cannot be its own canary.
     """
-    if not 1 <= weight <= 100:
-        raise InvalidInput(f"{weight} is not a weight: give a whole percentage from 1 to 100.")
+    check_weight(weight)
     if release is None:
-        return _first(model, environment, to, weight)
+        check_first_weight(model, environment, weight)
+        return Release(model=model, environment=environment, stable=to)
     if release.canary and release.canary.version != to.version:
         raise Conflict(
             f"{model}@{release.canary.version} is already the canary of {environment} at"
@@ -82,13 +82,27 @@ def advance(release: Release | None, model: str, environment: str, to: Deployed,
     return release.model_copy(update={"canary": Canary(**to.model_dump(), weight=weight)})
 
 
-def _first(model: str, environment: str, to: Deployed, weight: int) -> Release:
+def check_weight(weight: int) -> None:
+    """Make sure that `weight` can be a version's share of the traffic.
+
+    Raises:
+        InvalidInput: it is not 1 to 100.
+    """
+    if not 1 <= weight <= 100:
+        raise InvalidInput(f"{weight} is not a weight: give a whole percentage from 1 to 100.")
+
+
+def check_first_weight(model: str, environment: str, weight: int) -> None:
+    """Make sure that `weight` can be the share of the first version of a model in an environment.
+
+    Raises:
+        InvalidInput: it is not 100.
+    """
     if weight != 100:
         raise InvalidInput(
             f"{environment} runs no version of {model} yet, so nothing can take the other {100 - weight} %:"
             " give the first version --weight 100."
         )
-    return Release(model=model, environment=environment, stable=to)
 
 
 def _stay(release: Release, to: Deployed, weight: int) -> Release:

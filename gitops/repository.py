@@ -172,8 +172,8 @@ class Repository:
             raise Unavailable(f"{self.branch} of {self.remote} came up while it was read: try again.")
         if branches:
             raise NotFound(
-                f"{self.remote} has no branch {self.branch}, it has {', '.join(branches[:5])}: name one of them, or"
-                f" push {self.branch} once by hand."
+                f"{self.remote} has no branch {self.branch}, it has {', '.join(branches[:5])}: name one of them with"
+                f" SLUICE_BRANCH, or push {self.branch} once by hand."
             )
         return Snapshot(self._objects, None)
 
@@ -284,7 +284,7 @@ class Repository:
             _move(fresh, directory)
         except OSError as error:
             raise Refused(
-                f"The git cache {self._cache} cannot be written ({error.strerror}): choose another folder."
+                f"The git cache {self._cache} cannot be written ({error.strerror}): choose another with SLUICE_CACHE."
             ) from None
         self._known = None
 

@@ -7,23 +7,14 @@ from typing import TYPE_CHECKING
 
 from gitops import message as trailers
 from gitops.history import ReleaseCommit
-from gitops.layout import MODELS
 from gitops.promote import rendered
 from gitops.rollback import ensure_ours
 from gitops.state import read_release
-from gitops.tree import Change, Tree
+from gitops.tree import Change
 from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from gitops.snapshot import Snapshot
-
-RENDER = "render"
-
-
-def releases(tree: Tree) -> list[tuple[str, str]]:
-    """Model and environment of every release there is, in order."""
-    parts = (path.split("/") for path in tree.paths(MODELS))
-    return [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "release.yaml"]
 
 
 def rerender(
@@ -49,7 +40,7 @@ def rerender(
         trailers={
             trailers.MODEL: model,
             trailers.ENVIRONMENT: environment,
-            trailers.ACTION: RENDER,
+            trailers.ACTION: trailers.RENDER,
             trailers.CANARY_WEIGHT: str(release.canary.weight if release.canary else 0),
             trailers.REQUESTED_BY: requested_by,
         },  # no Version: no version came or went, so none is held when this is rolled back

@@ -39,6 +39,20 @@ class ChangedByHand(Refused):
         self.details = details
 
 
+def since_retired(
+    snapshot: Snapshot, commits: Sequence[ReleaseCommit], model: str, environment: str
+) -> Sequence[ReleaseCommit]:
+    """Of one folder's history, newest first, what came after people last removed the folder; all of it where none did.
+
+    No release reaches across such a commit, and there is nothing before it to go back to.
+    """
+    folder = release_dir(model, environment)
+    for index, commit in enumerate(commits):
+        if not commit.by_sluice and snapshot.at(commit.id).tree_id(folder) is None:
+            return commits[:index]
+    return commits
+
+
 def last_action(commits: Sequence[ReleaseCommit]) -> list[ReleaseCommit]:
     """What `git revert` would take: the newest Sluice action in force, as a list of one, or of none.
 
@@ -83,6 +97,7 @@ def rollback(
             action left it.
         Conflict: something newer than `undo` was released since.
     """
+    commits = since_retired(snapshot, commits, model, environment)
     taken = _to_undo(commits, model, environment, undo)
     if not taken:
         return None

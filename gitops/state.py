@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gitops.config import Environment, Model, parse_environment, parse_model
-from gitops.layout import environment_file, model_file, release_file
+from gitops.layout import MODELS, environment_file, model_file, release_file
 from gitops.release import Release
 from gitops.tree import Tree
 from gitops.yamls import dump, read_as
@@ -45,6 +45,17 @@ def read_release(tree: Tree, model: str, environment: str) -> Release | None:
     return None if data is None else parse_release(data, path)
 
 
+def all_releases(tree: Tree) -> list[Release]:
+    """What runs of every model in every environment, in order of model and then of environment.
+
+    Raises:
+        InvalidInput: a file cannot be right.
+    """
+    parts = (path.split("/") for path in tree.paths(MODELS))
+    pairs = [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "release.yaml"]
+    return [release for pair in pairs if (release := read_release(tree, *pair))]
+
+
 def read_environment(tree: Tree, environment: str) -> Environment:
     """The environment's settings.
 
@@ -55,9 +66,7 @@ def read_environment(tree: Tree, environment: str) -> Environment:
     path = environment_file(environment)
     data = tree.read(path)
     if data is None:
-        raise NotFound(
-            f"There is no environment {environment}: write {path}, the README.md there says what goes in it."
-        )
+        raise NotFound(f"There is no environment {environment}: add {path}, as the repository's README.md says.")
     return parse_environment(data, path)
 
 

@@ -19,7 +19,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE = re.compile(
     r"[a-z0-9][a-z0-9.-]*(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:(?:\.|__?|-+)[a-z0-9]+)*)+@sha256:[0-9a-f]{64}"
 )
-_S3_URI = re.compile(r"s3://(?![0-9.]+/)(?![^/]*\.\.)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)")
+_S3_URI = re.compile(r"s3://(?!(?:[0-9]+\.){3}[0-9]+/)(?![^/]*\.\.)([a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(.+)")
 
 
 def check_label(value: str, what: str = "model") -> str:
@@ -57,6 +57,19 @@ def check_image(value: str) -> str:
     """
     if not _IMAGE.fullmatch(value):
         raise InvalidInput(f"{value[:200]!r} is not an image by digest: registry/repository@sha256:… is needed.")
+    return value
+
+
+def check_bucket(value: str) -> str:
+    """Return `value` where it can name a bucket (S3 user guide, "Bucket naming rules").
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if not _S3_URI.fullmatch(f"s3://{value}/key"):
+        raise InvalidInput(
+            f"{value[:80]!r} cannot name a bucket: use 3 to 63 lower-case letters, digits, hyphens and dots."
+        )
     return value
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager, suppress
+from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -135,13 +136,12 @@ class S3Blobs:
     def put(self, chunks: Iterable[bytes], *, what: str, progress: Progress) -> Blob:
         """Store the bytes: one request where they fit a part, else a multipart upload and a server-side copy."""
         parts = _parts(chunks)
-        first = next(parts, b"")
-        second = next(parts, None)
-        if second is None:
-            return self._put_small(first, what, progress)
+        begin = list(islice(parts, 2))
+        if len(begin) < 2:
+            return self._put_small(b"".join(begin), what, progress)
         staging = keys.upload(uuid4().hex)
         try:
-            blob = self._put_parts(staging, _chain(first, second, parts), what, progress)
+            blob = self._put_parts(staging, _drained(begin, parts), what, progress)
             if self.size(blob.digest) is None:
                 self._copy(staging, keys.blob(blob.digest))
         finally:
@@ -248,7 +248,8 @@ def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield bytes(buffer)
 
 
-def _chain(first: bytes, second: bytes, rest: Iterator[bytes]) -> Iterator[bytes]:
-    yield first
-    yield second
+def _drained(begin: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+    """`begin`, each dropped as it is given, so that it is in memory no longer than it must; then `rest`."""
+    while begin:
+        yield begin.pop(0)
     yield from rest

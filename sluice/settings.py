@@ -92,10 +92,14 @@ def load(**flags: object) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
+        if first["type"] == "extra_forbidden":
+            raise InvalidInput(f"There is no setting {where}: see the README's example of {FILE}.") from error
         raise InvalidInput(f"The setting {where} does not fit ({first['msg']}): correct {FILE} or SLUICE_*.") from error
     except SettingsError as error:
-        raise InvalidInput(f"A SLUICE_* variable cannot be read ({error}): correct or unset it.") from error
-    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(
+            f"A SLUICE_* variable is not JSON where it has to be ({error}): correct or unset it."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{os.environ.get('SLUICE_CONFIG', FILE)} is not TOML ({error}): correct it.") from error
 
 

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from registry.errors import InvalidInput
+from registry.names import check_bucket
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from registry.registry import Registry
     from registry.sagemaker import SageMakerSources
     from registry.store import Blobs
+
+
+_ACTOR_MAX = 200
 
 
 class Wiring:
@@ -108,11 +112,18 @@ class Wiring:
 
     @cached_property
     def actor(self) -> str:
-        """Who asks: the setting, else the person at this machine."""
-        return self.settings.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+        """Who asks: the setting, else the person at this machine.
+
+        Raises:
+            InvalidInput: it would be more than one short line in records and commits.
+        """
+        actor = self.settings.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+        if not actor.isprintable() or not actor.strip() or len(actor) > _ACTOR_MAX:
+            raise InvalidInput(f"{actor[:80]!r} cannot name who asks: set SLUICE_ACTOR to `Name <email>`, in one line.")
+        return actor
 
     @property
     def _bucket(self) -> str:
         if not self.settings.bucket:
             raise InvalidInput("No registry bucket is set: give --bucket, SLUICE_BUCKET or `bucket` in sluice.toml.")
-        return self.settings.bucket
+        return check_bucket(self.settings.bucket)

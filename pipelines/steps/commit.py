@@ -42,7 +42,7 @@ def promotion(request: CommitInput, registry: Registry) -> Promotion:
     registry.version(request.ref)
     image = registry.fact(request.ref, Image)
     if image is None:
-        raise Conflict(f"{request.ref} has no image yet: run `sluice package` and `sluice build {request.ref}` first.")
+        raise Conflict(f"{request.ref} has no image yet: build it with `sluice build {request.ref}` first.")
     deployed = Deployed(version=request.ref.number, image=image.reference, runtime=Runtime(image.runtime))
     return Promotion(
         model=request.ref.model,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from gitops.message import Identity
 from gitops.operations import Outcome
-from gitops.release import Runtime
+from gitops.release import Runtime, check_first_weight, check_weight
+from gitops.state import read_environment, read_release
 from pipelines.archive import Limits
 from pipelines.image.images import BaseImage, Destination
 from pipelines.steps.build import build
@@ -77,7 +78,15 @@ class ReleaseResult(BaseModel):
 
 
 def release(request: ReleaseInput, parts: Parts, author: Identity, progress: Progress) -> ReleaseResult:
-    """Register, scan, package, build and commit; see the steps for what each refuses."""
+    """Register, scan, package, build and commit; see the steps for what each refuses.
+
+    What can be known before anything is written is looked at first: the weight, the environment, the git remote.
+    """
+    check_weight(request.weight)
+    head = parts.repository.head()
+    read_environment(head, request.environment)
+    if read_release(head, request.model, request.environment) is None:
+        check_first_weight(request.model, request.environment, request.weight)
     registry = parts.registry
     job = RegisterInput(job=request.job, model=request.model, actor=request.actor)
     ref = register(job, parts.sources, registry, progress).ref

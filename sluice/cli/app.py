@@ -6,20 +6,19 @@ import os
 import signal
 import sys
 from types import FrameType
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
 from registry.errors import SluiceError
 from sluice.cli import demo_command, gitops_commands, registry_commands, release_commands
 
-EPILOG = "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 1 anything else."
+EPILOG = "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 130 interrupted, 1 anything else."
 
 app = typer.Typer(
     name="sluice",
     help="From a SageMaker training job to weighted traffic on EKS and back, with git as the only switch.",
     epilog=EPILOG,
-    no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     rich_markup_mode="rich",
 )
@@ -50,19 +49,34 @@ registry_commands.add_to(app)
 
 def main() -> None:
     """Run the command line; an error of Sluice's is one sentence on standard error, and its exit code."""
-    signal.signal(signal.SIGTERM, _terminated)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    if sys.stdout is None:  # closed by whoever started us
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123  # for as long as the process lives
     try:
-        app()
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except SluiceError as error:
-        sys.stderr.write(f"sluice: {error}\n")
-        details = getattr(error, "details", "")
-        if details:
-            sys.stderr.write(f"\n{details}\n")
-        sys.exit(error.exit_code)
+        _fail(str(error), error.exit_code, getattr(error, "details", ""))
+    except (typer.Abort, KeyboardInterrupt):
+        _fail("Interrupted, and what was started is ended.", 130)
     except BrokenPipeError:
         # whoever read the output went away; point it elsewhere so that the interpreter's last flush is quiet
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
+    except OSError as error:
+        _fail(f"{error.filename or 'The output'} cannot be used: {error.strerror}.", 1)
+    except typer.TyperException as error:  # a command line that cannot be parsed
+        said = error.format_message().strip().rstrip(".").replace("\n", " ")
+        context = getattr(error, "ctx", None)
+        _fail(f"{said}: see `{context.command_path if context else 'sluice'} --help`.", error.exit_code)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(sentence: str, code: int, details: str = "") -> NoReturn:
+    sys.stderr.write(f"sluice: {sentence}\n")
+    if details:
+        sys.stderr.write(f"\n{details}\n")
+    sys.exit(code)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -53,14 +54,14 @@ def _show(folder: Path, stack: Stack, ending: Ending, keep: bool) -> None:
     for commit in ending.log:
         line(f"  {commit.id[:12]}  {commit.subject}")
     line("\nWhere to look next:")
-    line(f"  git -C {folder / 'gitops.git'} log --stat     every release is a commit")
-    line(f"  ls {folder / 'images' / 'digits'}     an OCI image layout, for skopeo and others")
+    line(f"  git -C {quote(str(folder / 'gitops.git'))} log --stat     every release is a commit")
+    line(f"  ls {quote(str(folder / 'images' / 'digits'))}     an OCI image layout, for skopeo and others")
     if keep:
         line(f"\nThe stack is up ({', '.join(f'{name} {pid}' for name, pid in stack.pids.items())}). Talk to it with:")
-        line(f"  . {folder / 'env.sh'}")
+        line(f"  . {quote(str(folder / 'env.sh'))}")
         line("  sluice status")
         line("  sluice show digits@2")
         line("  sluice diff digits@1 --to prod --weight 10")
-        line(f"and end it with:\n  sluice demo --stop --folder {folder}")
+        line(f"and end it with:\n  sluice demo --stop --folder {quote(str(folder))}")
     else:
         line("  sluice demo --keep     leaves the stack up, to try the other commands on")

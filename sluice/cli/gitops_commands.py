@@ -11,7 +11,6 @@ from sluice.cli.common import (
     Bucket,
     EnvironmentOption,
     Gitops,
-    ModelArgument,
     VersionArgument,
     add,
     identity,
@@ -63,31 +62,42 @@ def promote(
 
 
 def rollback(
-    model: ModelArgument,
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL[@VERSION]", help="A model; with a version, only where that is the newest.")
+    ],
     env: EnvironmentOption,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the commit's message.")] = "",
     gitops: Gitops = None,
     json: AsJson = False,
 ) -> None:
     """Take back a model's newest release in an environment, all its steps, by one git revert, and hold the version."""
-    from gitops.operations import roll_back_in
-    from registry.names import check_label
+    from gitops.operations import Rollback, roll_back_in
+    from registry.names import VersionRef, check_label
 
-    check_label(model)
-    check_label(env, "environment")
+    ref = VersionRef.parse(model) if "@" in model else None
     with wired(gitops=gitops) as parts, progressing() as progress:
-        outcome = roll_back_in(parts.repository, model, env, parts.actor, reason, identity(parts), progress)
+        wanted = Rollback(
+            model=ref.model if ref else check_label(model),
+            environment=check_label(env, "environment"),
+            version=ref.number if ref else None,
+            requested_by=parts.actor,
+            reason=reason,
+        )
+        outcome = roll_back_in(parts.repository, wanted, identity(parts), progress)
     _say(outcome, json, unchanged="It was taken back already: nothing to commit.")
 
 
 def status(gitops: Gitops = None, json: AsJson = False) -> None:
     """Show what git wants to run: each model in each environment."""
-    from gitops.rerender import releases
-    from gitops.state import read_release
+    from gitops.layout import ENVIRONMENTS
+    from gitops.state import all_releases
+    from registry.errors import NotFound
 
     with wired(gitops=gitops) as parts:
         head = parts.repository.head()
-        found = [release for pair in releases(head) if (release := read_release(head, *pair))]
+        if not head.paths(ENVIRONMENTS):
+            raise NotFound(f"{parts.settings.gitops} has no environments: `sluice init` makes such a repository.")
+        found = all_releases(head)
     if json:
         as_json({"commit": head.id, "releases": [release.model_dump(mode="json") for release in found]})
         return
@@ -103,9 +113,13 @@ def history(
 ) -> None:
     """Show how releases came about, newest first."""
     from gitops.history import history as read
+    from registry.errors import NotFound
 
     with wired(gitops=gitops) as parts:
         found = read(parts.repository.head(), model, env, limit)
+    if not found and (model or env):
+        what = f"No version of {model}" if model else "Nothing"
+        raise NotFound(f"{what} was ever released{f' to {env}' if env else ''}: `sluice status` shows what was.")
     if json:
         as_json(found)
         return
@@ -159,12 +173,12 @@ def render(
         _check(gitops, json)
         return
     from gitops.operations import render_in
-    from gitops.rerender import releases
+    from gitops.state import all_releases
 
     with wired(gitops=gitops) as parts, progressing() as progress:
         outcomes = [
-            render_in(parts.repository, model, env, parts.actor, identity(parts), progress)
-            for model, env in releases(parts.repository.head())
+            render_in(parts.repository, each.model, each.environment, parts.actor, identity(parts), progress)
+            for each in all_releases(parts.repository.head())
         ]
     changed = [outcome for outcome in outcomes if outcome.commit]
     if json:
@@ -186,14 +200,19 @@ def init(
     json: AsJson = False,
 ) -> None:
     """Make a GitOps repository: environments, what Argo CD needs, and a README for its people."""
-    from gitops.bare import make_bare
+    from gitops.bare import make_bare, url_of
     from gitops.operations import init_in
+    from gitops.scaffold import scaffold
 
     with wired(gitops=remote) as parts, progressing() as progress:
-        branch = parts.settings.branch
-        address = make_bare(remote, branch)
-        commit = init_in(parts.repository, env, url or address, branch, identity(parts), progress)
-    as_json({"commit": commit, "remote": remote}) if json else line(f"{commit} {remote} has {', '.join(env)}")
+        repository, read_at = parts.repository, url or url_of(remote)
+        scaffold(env, repo_url=read_at, revision=repository.branch)  # what cannot be right leaves nothing behind
+        make_bare(remote, repository.branch)
+        commit = init_in(repository, env, read_at, identity(parts), progress)
+    if json:
+        as_json({"commit": commit, "remote": remote})
+    else:
+        line(f"{commit} {remote} has {', '.join(env)}")
 
 
 def _promotion(parts: Wiring, ref: str, to: str, weight: int, unhold: str) -> Promotion:
@@ -224,9 +243,9 @@ def _check(gitops: str | None, json: bool) -> None:
         problems = check(parts.repository.head())
     if json:
         as_json(problems)
-    for problem in () if json else problems:
-        line(problem.message + (f"\n{problem.diff}" if problem.diff else ""))
+    elif problems:
+        line("\n".join(problem.message + (f"\n{problem.diff}" if problem.diff else "") for problem in problems))
+    else:
+        line("The repository holds just what it renders.")
     if problems:
         raise typer.Exit(1)
-    if not json:
-        line("The repository holds just what it renders.")

@@ -30,7 +30,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[object]], *, empty: st
 
     grid = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for column in columns:
-        grid.add_column(column, overflow="fold")
+        grid.add_column(column, overflow="fold", no_wrap=column != columns[-1])
     for row in rows:
         grid.add_row(*(Text(text(cell)) for cell in row))
     if not grid.row_count:

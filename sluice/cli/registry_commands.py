@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated
 
 import typer
@@ -34,7 +35,10 @@ def register(
     with wired(bucket) as parts, progressing() as progress:
         request = RegisterInput(job=job, model=check_label(model), actor=parts.actor)
         version = step(request, parts.sources, parts.registry, progress)
-    as_json(version) if json else line(str(version.ref))
+    if json:
+        as_json(version)
+    else:
+        line(str(version.ref))
 
 
 def models(bucket: Bucket = None, json: AsJson = False) -> None:
@@ -96,7 +100,5 @@ def show(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> N
     )
 
 
-def _pairs(values: object) -> str:
-    from collections.abc import Mapping
-
-    return ", ".join(f"{k}={v}" for k, v in values.items()) if isinstance(values, Mapping) else ""
+def _pairs(values: Mapping[str, object]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in values.items())

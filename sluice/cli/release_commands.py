@@ -45,7 +45,10 @@ def release(
             actor=parts.actor,
         )
         result = steps(request, parts, identity(parts), progress)
-    as_json(result) if json else line(str(result.ref))
+    if json:
+        as_json(result)
+    else:
+        line(str(result.ref))
 
 
 def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
@@ -56,7 +59,10 @@ def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -
 
     with wired(bucket) as parts, progressing() as progress:
         artifact = step(VersionRef.parse(ref), parts.sources, parts.registry, parts.blobs, Limits(), progress)
-    as_json(artifact) if json else line(artifact.blob)
+    if json:
+        as_json(artifact)
+    else:
+        line(artifact.blob)
 
 
 def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
@@ -66,4 +72,7 @@ def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> 
 
     with wired(bucket) as parts, progressing() as progress:
         image = step(VersionRef.parse(ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
-    as_json(image) if json else line(image.reference)
+    if json:
+        as_json(image)
+    else:
+        line(image.reference)

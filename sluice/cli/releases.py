@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,14 @@ from sluice.cli.output import table
 
 if TYPE_CHECKING:
     from gitops.release import Release
+
+
+def _image(reference: str) -> str:
+    """The whole reference for a pipe; on a terminal what tells it from others, which fits a line."""
+    if not sys.stdout.isatty():
+        return reference
+    repository, _, digest = reference.partition("@")
+    return f"{repository.rpartition('/')[2]}@{digest[:19]}…"
 
 
 def show_releases(releases: Iterable[Release]) -> None:
@@ -20,7 +29,7 @@ def show_releases(releases: Iterable[Release]) -> None:
             f"v{release.stable.version}",
             f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
             release.stable.runtime.value,
-            release.stable.image,
+            _image(release.stable.image),
         )
         for release in releases
     )

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
 from pathlib import Path
 
-from gitops.message import Identity
 from registry.errors import InvalidInput
 from registry.progress import Progress
 from sluice.demo import examples, story
-from sluice.demo.stack import Endpoints, Stack, ensure_idle
+from sluice.demo.stack import Endpoints, Stack
 from sluice.settings import FILE, Settings
 from sluice.wiring import Wiring
 
 _MARKER = ".sluice-demo"
-_PARTS = ("bases", "cache", "gitops.git", "images", "logs", "store", "env.sh", FILE, "stack.json")
+_FORGET = """\
+# Forget what else this shell says of AWS and of Sluice: the demo must not reach anything real.
+for name in $(env | sed -n 's/^\\(\\(AWS\\|SLUICE\\|MOTO\\)_[A-Za-z0-9_]*\\)=.*/\\1/p'); do unset "$name"; done
+"""
+_PARTS = ("bases", "cache", "gitops.git", "images", "logs", "store", "env.sh", FILE, "jobs.json", "moto.json")
 
 
 def run(folder: Path, *, keep: bool, progress: Progress) -> tuple[Stack, story.Ending]:
@@ -28,31 +32,35 @@ def run(folder: Path, *, keep: bool, progress: Progress) -> tuple[Stack, story.E
         SluiceError: the story did not come out as it must.
     """
     found = examples.load()
-    _begin(folder)
-    with Stack.start(folder, [example.request for example in found], detached=keep, progress=progress) as stack:
+    _check(folder)
+    jobs = [example.request for example in found]
+    with Stack.start(folder, jobs, detached=keep, progress=progress, first=lambda: _clear(folder)) as stack:
         with story.as_environment(stack.endpoints):
             settings = story.prepare(folder, stack.endpoints, found, progress)
             parts = Wiring(settings)
             try:
-                author = Identity(name="Demo", email="demo@sluice.example")
-                ending = story.tell(parts, found, author, progress)
+                ending = story.tell(parts, found, progress)
             finally:
                 parts.close()
         _leave(folder, settings, stack.endpoints if keep else None)
     return stack, ending
 
 
-def _begin(folder: Path) -> None:
-    """Make the folder, or empty it of an earlier demo, and of nothing else."""
+def _check(folder: Path) -> None:
+    """Make the folder, unless it holds something else than a demo."""
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is not a folder: give another --folder.")
     if folder.exists() and any(folder.iterdir()) and not (folder / _MARKER).exists():
         raise InvalidInput(f"{folder} is not empty and not a demo's: give another --folder.")
-    ensure_idle(folder)
-    _clear(folder)
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    (folder / _MARKER).touch()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (folder / _MARKER).touch()
+    except OSError as error:
+        raise InvalidInput(f"{folder} cannot be written ({error.strerror}): give another --folder.") from error
 
 
 def _clear(folder: Path) -> None:
+    """Remove what an earlier demo left, and nothing else."""
     for name in _PARTS:
         path = folder / name
         if path.is_dir():
@@ -63,8 +71,14 @@ def _clear(folder: Path) -> None:
 
 def _leave(folder: Path, settings: Settings, endpoints: Endpoints | None) -> None:
     """Write the settings, and for a stack that stays the way to reach it, for its owner's eyes."""
-    lines = [f'{name} = "{value}"' for name, value in story.settings_for(folder).items() if isinstance(value, str)]
-    lines += ["", "[bases]", *(f'{runtime.value} = "{base}"' for runtime, base in settings.bases.items())]
+    # a TOML basic string has JSON's escapes (TOML 1.0, "String")
+    said = {name: value for name, value in story.settings_for(folder).items() if isinstance(value, str)}
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in said.items()]
+    lines += [
+        "",
+        "[bases]",
+        *(f"{runtime.value} = {json.dumps(base, ensure_ascii=False)}" for runtime, base in settings.bases.items()),
+    ]
     (folder / FILE).write_text("\n".join(lines) + "\n")
     if endpoints is None:
         return
@@ -72,4 +86,4 @@ def _leave(folder: Path, settings: Settings, endpoints: Endpoints | None) -> Non
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     descriptor = os.open(folder / "env.sh", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
-        file.write("unset AWS_PROFILE AWS_SESSION_TOKEN\n" + text)
+        file.write(_FORGET + text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType, TracebackType
@@ -24,7 +24,7 @@ from sluice.demo.launch import Launch, require_moto
 from sluice.demo.process import Process
 from sluice.demo.store import find_binary
 
-__all__ = ["Endpoints", "Stack", "create_bucket", "ensure_idle", "load", "stop_detached"]
+__all__ = ["Endpoints", "Stack", "create_bucket", "load", "stop_detached"]
 
 
 class _Record(BaseModel):
@@ -57,8 +57,11 @@ class Stack:
         detached: bool = False,
         progress: Progress,
         weed: Path | None = None,
+        first: Callable[[], None] = lambda: None,
     ) -> Stack:
         """Start both servers, with `jobs` done, and return when both answer.
+
+        `first` is called once no other stack can run in the folder, and before this one does.
 
         `jobs` are CreateTrainingJob requests with their outcome, see `sluice.demo.aws`. `weed` is SeaweedFS's
         program, by default the one that was installed with Sluice. Attached servers end with this process, however
@@ -68,9 +71,11 @@ class Stack:
         weed = weed or find_binary()
         require_moto()
         folder = folder.resolve()
-        for part in (folder, folder / "logs", folder / "store"):
-            part.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with _locked(folder) as lock:
+            first()
+            for part in (folder / "logs", folder / "store"):
+                part.mkdir(mode=0o700, exist_ok=True)
             _record_path(folder).unlink(missing_ok=True)
 
             def note(processes: Sequence[Process]) -> None:
@@ -119,13 +124,6 @@ def load(folder: Path) -> Stack:
     if record.endpoints is None:
         raise NotFound(f"The demo in {folder} was cut short while it started: end it with `sluice demo --stop`.")
     return Stack(folder, record.endpoints, record.processes, detached=True)
-
-
-def ensure_idle(folder: Path) -> None:
-    """Make sure that no stack runs in the folder. Raises Conflict where one does."""
-    if (folder / "stack.lock").exists():
-        with _locked(folder):
-            pass
 
 
 def stop_detached(folder: Path) -> None:

@@ -9,17 +9,15 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from gitops.bare import make_bare
+from gitops.bare import make_bare, url_of
 from gitops.history import ReleaseCommit
 from gitops.layout import release_dir
 from gitops.message import Identity
-from gitops.operations import init_in, roll_back_in
+from gitops.operations import Rollback, init_in, roll_back_in
 from gitops.release import Release
-from gitops.rerender import releases
-from gitops.state import read_release
+from gitops.state import all_releases
 from pipelines.steps.commit import CommitInput, commit
 from pipelines.steps.release import ReleaseInput, release
-from registry.aws import call
 from registry.errors import SluiceError
 from registry.names import VersionRef
 from registry.progress import Progress
@@ -32,7 +30,8 @@ from sluice.wiring import Wiring
 
 BUCKET = "sluice-registry"
 STAGING, PROD = "staging", "prod"
-_ACTOR = "Demo <demo@sluice.example>"
+_AUTHOR = Identity(name="Demo", email="demo@sluice.example")
+_ACTOR = f"{_AUTHOR.name} <{_AUTHOR.email}>"
 
 
 class Ending(BaseModel):
@@ -40,11 +39,8 @@ class Ending(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    account: str
     releases: tuple[Release, ...]
     log: tuple[ReleaseCommit, ...]
-    restored: str
-    """The git tree that prod's digits were before the rollback's canary, and are again."""
 
 
 def settings_for(folder: Path, bases: dict[str, str] | None = None) -> dict[str, object]:
@@ -80,7 +76,7 @@ def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], pro
     return Settings.model_validate(settings_for(folder, bases))
 
 
-def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress: Progress) -> Ending:
+def tell(parts: Wiring, examples: Sequence[Example], progress: Progress) -> Ending:
     """Live through the story, with `progress` hearing of every fact.
 
     Raises:
@@ -88,12 +84,12 @@ def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress:
     """
     gitops = parts.settings.gitops
     _chapter(progress, "A GitOps repository, with staging and prod")
+    make_bare(gitops, parts.settings.branch)
     begun = init_in(
         parts.repository,
         [STAGING, PROD],
-        make_bare(gitops, parts.settings.branch),
-        parts.settings.branch,
-        author,
+        url_of(gitops),
+        _AUTHOR,
         progress,
     )
     progress.fact(f"{begun[:12]} the first commit of {gitops}")
@@ -101,20 +97,18 @@ def tell(parts: Wiring, examples: Sequence[Example], author: Identity, progress:
     others = [example for example in examples if example.model != "digits"]
     for example in (digits[0], *others):
         _chapter(progress, f"{example.model}: its first training job, all the way to prod")
-        ref = _release(parts, example, author, progress)
-        _promote(parts, ref, 100, author, progress)
+        ref = _release(parts, example, progress)
+        _promote(parts, ref, 100, progress)
     _chapter(progress, "digits: version 2 takes prod in three steps")
-    second = _release(parts, digits[1], author, progress)
+    second = _release(parts, digits[1], progress)
     for weight in (10, 50, 100):
-        _promote(parts, second, weight, author, progress)
+        _promote(parts, second, weight, progress)
     _chapter(progress, "digits: version 3 is tried on prod, and taken back")
-    restored = _canary_and_back(parts, digits[2], author, progress)
+    _canary_and_back(parts, digits[2], progress)
     head = parts.repository.head()
     return Ending(
-        account=call("STS", parts.clients.sts().get_caller_identity)["Account"],
-        releases=tuple(found for pair in releases(head) if (found := read_release(head, *pair))),
+        releases=tuple(all_releases(head)),
         log=tuple(ReleaseCommit.of(each) for each in head.commits([])),
-        restored=restored,
     )
 
 
@@ -122,28 +116,30 @@ def _chapter(progress: Progress, title: str) -> None:
     progress.fact(f"\n{title}")
 
 
-def _canary_and_back(parts: Wiring, example: Example, author: Identity, progress: Progress) -> str:
-    ref = _release(parts, example, author, progress)
+def _canary_and_back(parts: Wiring, example: Example, progress: Progress) -> None:
+    ref = _release(parts, example, progress)
     folder = release_dir(ref.model, PROD)
     before = parts.repository.head()
-    _promote(parts, ref, 25, author, progress)
-    outcome = roll_back_in(parts.repository, ref.model, PROD, _ACTOR, "the demo's canary did worse", author, progress)
+    _promote(parts, ref, 25, progress)
+    wanted = Rollback(
+        model=ref.model, environment=PROD, version=ref.number, requested_by=_ACTOR, reason="the demo's canary did worse"
+    )
+    outcome = roll_back_in(parts.repository, wanted, _AUTHOR, progress)
     after = parts.repository.head()
     was, now = before.tree_id(folder), after.tree_id(folder)
     if was is None or was != now or before.tree_id() != after.tree_id():
         raise SluiceError(f"The rollback of {ref} left {folder} at tree {now}, not {was}: please report this.")
     progress.fact(f"{str(outcome.commit)[:12]} {outcome.subject}: the tree is {now} again, as it was before")
-    return now
 
 
-def _release(parts: Wiring, example: Example, author: Identity, progress: Progress) -> VersionRef:
+def _release(parts: Wiring, example: Example, progress: Progress) -> VersionRef:
     request = ReleaseInput(job=example.job, model=example.model, environment=STAGING, actor=_ACTOR)
-    return release(request, parts, author, progress).ref
+    return release(request, parts, _AUTHOR, progress).ref
 
 
-def _promote(parts: Wiring, ref: VersionRef, weight: int, author: Identity, progress: Progress) -> None:
+def _promote(parts: Wiring, ref: VersionRef, weight: int, progress: Progress) -> None:
     request = CommitInput(ref=ref, environment=PROD, weight=weight, requested_by=_ACTOR)
-    commit(request, parts.registry, parts.repository, author, progress)
+    commit(request, parts.registry, parts.repository, _AUTHOR, progress)
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -133,6 +134,58 @@ def test_keep_leaves_a_stack_that_commands_work_on(folder, tmp_path):
     assert _processes(folder) == []
     again = _run("demo", "--stop", "--folder", folder, cwd=tmp_path)
     assert (again.returncode, "--keep" in again.stderr) == (3, True)
+
+
+def test_env_sh_leaves_nothing_else_to_talk_to(tmp_path):
+    """Whatever the shell said of AWS or Sluice before, the demo's commands reach the demo alone."""
+    odd = tmp_path / 'a "b" $HOME ä'
+    odd.mkdir()
+    folder = odd / "demo"
+    try:
+        kept = _run("demo", "--keep", "--folder", folder, cwd=tmp_path)
+        assert kept.returncode == 0, kept.stderr
+        real = {
+            "SLUICE_GITOPS": "/real/models.git",
+            "SLUICE_BUCKET": "real",
+            "AWS_PROFILE": "real",
+            "AWS_ENDPOINT_URL_SAGEMAKER": "http://127.0.0.1:9",
+            "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS": "true",
+        }
+        sluice = " ".join(shlex.quote(part) for part in _SLUICE)
+        script = (
+            f". {shlex.quote(str(folder / 'env.sh'))}; {sluice} status; {sluice} register digits-2026-11-01 --model x"
+        )
+        environment = {**_environment(), **real}
+        done = subprocess.run(["sh", "-euc", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        assert "digits" in done.stdout
+        assert done.stdout.endswith("x@1\n")
+        printed = next(line for line in kept.stdout.splitlines() if "demo --stop" in line).strip()
+        stop = printed.replace("sluice ", f"{sluice} ", 1)
+        subprocess.run(["sh", "-euc", stop], cwd=tmp_path, env=_environment(), check=True, capture_output=True)
+        assert _processes(folder) == []
+    finally:
+        _run("demo", "--stop", "--folder", folder, cwd=tmp_path)
+
+
+def test_two_at_once_in_one_folder_are_one(folder, tmp_path):
+    command = [*_SLUICE, "demo", "--folder", str(folder)]
+    pair = [
+        subprocess.Popen(command, cwd=tmp_path, env=_environment(), stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    said = [each.communicate(timeout=120)[1].decode() for each in pair]
+    codes = sorted(each.returncode for each in pair)
+    assert codes in ([0, 5], [0, 0]), said
+    assert "Traceback" not in "".join(said)
+
+
+@pytest.mark.parametrize("where", ["file", "/proc/sluice"])
+def test_a_folder_that_cannot_be(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    refused = _run("demo", "--folder", where, cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "--folder" in refused.stderr
 
 
 def test_it_does_not_empty_a_folder_that_is_not_its_own(tmp_path):

@@ -56,7 +56,7 @@ def test_a_change_by_hand_is_shown(repository: dict[str, bytes]) -> None:
     problem = only(repository)
     assert (problem.path, problem.kind) == (path, ProblemKind.DIFFERS)
     changes = [line for line in problem.diff.splitlines() if line[0] in "+-" and line[:3] not in ("+++", "---")]
-    assert [line.split() for line in changes] == [["-", '"weight":', "95"], ["+", '"weight":', "50"]]
+    assert [line.split() for line in changes] == [["-", '"weight":', "50"], ["+", '"weight":', "95"]]
 
 
 def test_a_release_changed_by_hand_differs_from_its_manifests(repository: dict[str, bytes]) -> None:

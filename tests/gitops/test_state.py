@@ -71,7 +71,7 @@ def test_reading_a_tree() -> None:
     assert read_release(tree, "fraud", "dev") is None
     assert read_model(tree, "fraud").name == "fraud"
     assert read_environment(tree, "prod").namespace == "models"
-    with pytest.raises(NotFound, match=r"no environment dev: write environments/dev\.yaml"):
+    with pytest.raises(NotFound, match=r"no environment dev: add environments/dev\.yaml"):
         read_environment(tree, "dev")
     with pytest.raises(NotFound, match="no model spam"):
         read_model(tree, "spam")

@@ -14,14 +14,19 @@ from typing import NamedTuple
 
 import pytest
 
+from gitops.release import Runtime
 from pipelines.archive import read_archive
 from pipelines.digests import Hashed
 from pipelines.formats import Sniffer
+from pipelines.image.images import Destination, Reference
+from pipelines.image.layout import LayoutImage
 from pipelines.packagers import PackRequest, packager_for
 from registry.facts import Artifact, FileFact, Scan
 from registry.memory import MemoryBlobs
 from registry.names import VersionRef
 from registry.progress import Silent
+from registry.store import Blob
+from sluice.demo.base import make_bases
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -164,3 +169,37 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
         return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
     return read
+
+
+class Recording:
+    """A destination that remembers what was sent to the one it wraps."""
+
+    def __init__(self, inner: Destination) -> None:
+        self._inner = inner
+        self.puts: list[str] = []
+        self.tags: list[str] = []
+
+    def has(self, model: str, digest: str) -> bool:
+        return self._inner.has(model, digest)
+
+    def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
+        blob = self._inner.put(model, chunks)
+        self.puts.append(blob.digest)
+        return blob
+
+    def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
+        reference = self._inner.tag(model, tag, manifest)
+        self.tags.append(tag)
+        return reference
+
+
+@pytest.fixture
+def recording() -> type[Recording]:
+    return Recording
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> Callable[[Runtime], LayoutImage]:
+    """A small base image for each model server, in an OCI layout."""
+    names = make_bases(tmp_path / "bases")
+    return lambda runtime: LayoutImage.parse(names[runtime])

@@ -247,8 +247,7 @@ def test_a_mar_that_is_compressed_or_encrypted_is_none_of_ours() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["sluice_handler.py", "MAR-INF/MANIFEST.json", "Sluice_Handler.py", "mar-inf/manifest.json", "MAR-INF", "mar-inf"]
-    + ["sluice_handler.py/x"],
+    ["sluice_handler.py", "MAR-INF/MANIFEST.json", "Sluice_Handler.py", "mar-inf/manifest.json", "MAR-INF", "mar-inf"],
 )
 def test_a_file_that_would_stand_where_sluice_adds_one_is_refused(path: str) -> None:
     with pytest.raises(Refused, match="which Sluice adds itself: rename the file"):

@@ -11,15 +11,14 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
-import boto3
 import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
-from botocore.config import Config
 from botocore.credentials import Credentials
 
 from registry.aws import Clients
@@ -28,6 +27,9 @@ from registry.memory import MemoryStore
 from registry.s3 import S3Blobs, S3Store
 from registry.store import Store, Stored
 from sluice.demo.endpoints import Endpoints, without_aws
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
 
 T = TypeVar("T")
 
@@ -58,7 +60,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
             return
         if fault.startswith("answer "):
-            self._answer(int(fault.split()[1]), {"Content-Type": "application/xml"}, fault.split(maxsplit=2)[2].encode())
+            self._answer(
+                int(fault.split()[1]), {"Content-Type": "application/xml"}, fault.split(maxsplit=2)[2].encode()
+            )
             return
         status, headers, answer = self.proxy.forward(request, self.headers.items(), body)
         if fault == "lost answer":
@@ -68,8 +72,6 @@ class _Handler(BaseHTTPRequestHandler):
             self._hang_up()
         else:
             self._answer(status, headers, answer)
-
-    do_GET = do_PUT = do_POST = do_HEAD = do_DELETE = handle_any
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes, send: int | None = None) -> None:
         self.send_response_only(status)
@@ -96,15 +98,20 @@ class Proxy:
     """
 
     def __init__(self, endpoints: Endpoints) -> None:
-        self.fault: Callable[[Request], str] = lambda _: ""
-        self.strip: frozenset[str] = frozenset()
-        self.requests: list[Request] = []
+        self.reset()
         self._lock = threading.Lock()
         self._endpoints = endpoints
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"proxy": self}))
+        methods = {f"do_{method}": _Handler.handle_any for method in ("GET", "HEAD", "PUT", "POST", "DELETE")}
+        handler = type("Handler", (_Handler,), {"proxy": self, **methods})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
         self._thread.start()
+
+    def reset(self) -> None:
+        self.fault: Callable[[Request], str] = lambda _: ""
+        self.strip: frozenset[str] = frozenset()
+        self.requests: list[Request] = []
 
     def close(self) -> None:
         self._server.shutdown()
@@ -114,11 +121,9 @@ class Proxy:
     def meet(self, request: Request) -> str:
         with self._lock:
             self.requests.append(request)
-            return self.fault(request)
+        return self.fault(request)
 
-    def forward(
-        self, request: Request, given: list[tuple[str, str]], body: bytes
-    ) -> tuple[int, dict[str, str], bytes]:
+    def forward(self, request: Request, given: list[tuple[str, str]], body: bytes) -> tuple[int, dict[str, str], bytes]:
         headers = {name: value for name, value in given if name.lower() not in _HOP_BY_HOP}
         if self.strip.intersection(map(str.lower, headers)):
             headers = self._signed_anew(request, headers, body)
@@ -146,19 +151,128 @@ class Proxy:
         return dict(fresh.headers.items())
 
 
+class SharedClients(Clients):
+    """Makes one S3 client for each address that the environment names: making one takes longer than most tests."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._s3: dict[str, S3Client] = {}
+
+    def s3(self) -> S3Client:
+        url = os.environ["AWS_ENDPOINT_URL_S3"]
+        if url not in self._s3:
+            self._s3[url] = super().s3()
+        return self._s3[url]
+
+
+@pytest.fixture(scope="session")
+def shared_clients(endpoints: Endpoints) -> SharedClients:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in endpoints.environment().items():
+            patch.setenv(name, value)
+        clients = SharedClients()
+        clients.s3()  # the credentials are read here, once
+    return clients
+
+
+class Buckets:
+    """Empty buckets on SeaweedFS, one made ahead: the first object takes 0.2 s. It holds some 70 at once, no more."""
+
+    def __init__(self, s3: S3Client) -> None:
+        self._s3 = s3
+        self._worker = ThreadPoolExecutor(1)
+        self._next = self._worker.submit(self._make)
+
+    def _make(self) -> str:
+        name = f"t-{uuid.uuid4().hex[:20]}"
+        self._s3.create_bucket(Bucket=name)
+        self._s3.put_object(Bucket=name, Key="first", Body=b"x")
+        self._s3.delete_object(Bucket=name, Key="first")
+        return name
+
+    def take(self) -> str:
+        name, self._next = self._next.result(), self._worker.submit(self._make)
+        return name
+
+    def drop(self, name: str) -> None:
+        self._worker.submit(self._s3.delete_bucket, Bucket=name)
+
+    def close(self) -> None:
+        self._worker.shutdown()
+
+
+@pytest.fixture(scope="session")
+def session_s3(endpoints: Endpoints, shared_clients: SharedClients) -> S3Client:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ENDPOINT_URL_S3", endpoints.s3_url)
+        return shared_clients.s3()
+
+
 @pytest.fixture
-def proxy(aws: Endpoints) -> Iterator[Proxy]:
-    """A proxy in front of SeaweedFS."""
-    proxy = Proxy(aws)
+def raw_s3(session_s3: S3Client) -> S3Client:
+    """boto3's own client for SeaweedFS, past everything of Sluice's."""
+    return session_s3
+
+
+@pytest.fixture(scope="session")
+def buckets(session_s3: S3Client) -> Iterator[Buckets]:
+    buckets = Buckets(session_s3)
+    yield buckets
+    buckets.close()
+
+
+@pytest.fixture
+def new_bucket(buckets: Buckets) -> Iterator[Callable[[], str]]:
+    """Gives an empty bucket on SeaweedFS that lives as long as the test."""
+    taken: list[str] = []
+
+    def take() -> str:
+        taken.append(buckets.take())
+        return taken[-1]
+
+    yield take
+    for name in taken:
+        buckets.drop(name)
+
+
+@pytest.fixture
+def clients(aws: Endpoints, shared_clients: Clients) -> Clients:
+    """Sluice's own AWS clients, talking to the stack."""
+    return shared_clients
+
+
+@pytest.fixture(scope="session")
+def shared_proxy(endpoints: Endpoints) -> Iterator[Proxy]:
+    proxy = Proxy(endpoints)
     yield proxy
     proxy.close()
 
 
 @pytest.fixture
-def proxied(proxy: Proxy, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> Clients:
-    """AWS clients that reach S3 through the proxy."""
+def proxy(shared_proxy: Proxy) -> Proxy:
+    """A proxy in front of SeaweedFS, that lets everything pass until told otherwise."""
+    shared_proxy.reset()
+    return shared_proxy
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is tried again is tried again at once."""
+    monkeypatch.setattr("random.uniform", lambda *_: 0.0)
+
+
+@pytest.fixture
+def proxied(
+    proxy: Proxy,
+    s3_store: S3Store,
+    s3_blobs: S3Blobs,
+    clients: Clients,
+    no_waits: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Clients:
+    """AWS clients that reach S3 through the proxy. The direct stores are made before, so that they do not."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", proxy.url)
-    return Clients()
+    return clients
 
 
 @pytest.fixture
@@ -186,7 +300,10 @@ def moto_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         port = free.getsockname()[1]
     log = tmp_path_factory.mktemp("moto") / "log"
     command = [sys.executable, "-P", "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=without_aws(os.environ)) as server:
+    with (
+        log.open("wb") as out,
+        subprocess.Popen(command, stdout=out, stderr=out, env=without_aws(os.environ)) as server,
+    ):
         try:
             deadline = time.monotonic() + 30
             while not _answers(port):
@@ -204,43 +321,29 @@ def _answers(port: int) -> bool:
 
 
 @pytest.fixture
-def moto_bucket(moto_url: str) -> str:
-    """An empty bucket on moto."""
-    name = f"t-{uuid.uuid4().hex[:20]}"
-    s3 = boto3.client(
-        "s3",
-        endpoint_url=moto_url,
-        aws_access_key_id="any",
-        aws_secret_access_key="any",
-        region_name="us-east-1",
-        config=Config(proxies={}),
-    )
-    s3.create_bucket(Bucket=name)
-    s3.close()
-    return name
-
-
-@pytest.fixture
 def memory_store() -> Store:
     return MemoryStore()
 
 
 @pytest.fixture
 def s3_store(clients: Clients, new_bucket: Callable[[], str]) -> S3Store:
-    """On SeaweedFS, in a bucket of its own."""
+    """On SeaweedFS, in a bucket of this test."""
     return S3Store(clients, new_bucket())
 
 
 @pytest.fixture
-def s3_blobs(clients: Clients, new_bucket: Callable[[], str]) -> S3Blobs:
-    """On SeaweedFS, in a bucket of its own."""
-    return S3Blobs(clients, new_bucket())
+def s3_blobs(clients: Clients, s3_store: S3Store) -> S3Blobs:
+    """On SeaweedFS, in the bucket of this test."""
+    return S3Blobs(clients, s3_store.bucket)
 
 
 @pytest.fixture
-def moto_store(moto_url: str, moto_bucket: str, aws: Endpoints, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+def moto_store(moto_url: str, clients: Clients, monkeypatch: pytest.MonkeyPatch) -> S3Store:
+    """On moto's S3, in a bucket of its own."""
     monkeypatch.setenv("AWS_ENDPOINT_URL_S3", moto_url)
-    return S3Store(Clients(), moto_bucket)
+    name = f"t-{uuid.uuid4().hex[:20]}"
+    clients.s3().create_bucket(Bucket=name)
+    return S3Store(clients, name)
 
 
 class Killed(BaseException):
@@ -305,4 +408,3 @@ def source() -> Callable[..., Source]:
         )
 
     return make
-

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import pytest
 from hypothesis import example, given
@@ -30,6 +31,15 @@ DIGESTS = st.text(HEX, min_size=64, max_size=64).map("sha256:".__add__)
 JUNK = st.text() | st.text("@/:.-_0123456789abzAZs3 \n\t\0é٣", max_size=90)
 
 
+def refusal(read: Callable[[str], object], text: str) -> str:
+    """What is said against the text, "" where nothing is."""
+    try:
+        read(text)
+    except InvalidInput as error:
+        return str(error)
+    return ""
+
+
 @given(LABELS, NUMBERS)
 def test_a_version_reads_as_it_is_written(model: str, number: int) -> None:
     ref = VersionRef(model=model, number=number)
@@ -46,25 +56,24 @@ def test_a_version_reads_as_it_is_written(model: str, number: int) -> None:
 @example("fraud@10000000000")
 @example("fraud@7@7")
 def test_what_is_not_a_version_is_one_sentence(text: str) -> None:
-    try:
-        ref = VersionRef.parse(text)
-    except InvalidInput as error:
-        assert "\n" not in str(error)
-        assert len(str(error)) < 400
-        return
-    assert str(ref) == text
+    said = refusal(VersionRef.parse, text)
+    assert "\n" not in said
+    assert len(said) < 400
+    assert said or str(VersionRef.parse(text)) == text
 
 
-@pytest.mark.parametrize("text", ["", "fraud", "fraud@", "@7", "fraud@0", "fraud@07", "fraud@-1", "Fraud@7", "fraud@7 "])
+@pytest.mark.parametrize(
+    "text", ["", "fraud", "fraud@", "@7", "fraud@0", "fraud@07", "fraud@-1", "Fraud@7", "fraud@7 "]
+)
 def test_the_usual_mistakes_are_refused(text: str) -> None:
     with pytest.raises(InvalidInput):
         VersionRef.parse(text)
 
 
 def test_the_sentence_says_how_to_write_it() -> None:
-    with pytest.raises(InvalidInput, match="^'fraud:7' cannot name a model: use at most 40 lower-case letters"):
+    with pytest.raises(InvalidInput, match=r"^'fraud:7' cannot name a model: use at most 40 lower-case letters"):
         VersionRef.parse("fraud:7")
-    with pytest.raises(InvalidInput, match="^'fraud@x' is not a version: write it as fraud@7"):
+    with pytest.raises(InvalidInput, match=r"^'fraud@x' is not a version: write it as fraud@7"):
         VersionRef.parse("fraud@x")
 
 
@@ -78,9 +87,9 @@ BAD_LABELS = ["", "-a", "a-", "a--b", "1a", "A", "a_b", "a.b", "a/b", "a b", "é
 
 @pytest.mark.parametrize("name", BAD_LABELS)
 def test_what_cannot_be_a_label_is_refused(name: str) -> None:
-    with pytest.raises(InvalidInput, match="cannot name an? environment|cannot name a model"):
+    with pytest.raises(InvalidInput, match="cannot name a model"):
         check_label(name)
-    with pytest.raises(InvalidInput, match="cannot name a environment"):
+    with pytest.raises(InvalidInput, match="cannot name an environment"):
         check_label(name, "environment")
 
 
@@ -90,9 +99,7 @@ def test_the_longest_label() -> None:
 
 @given(JUNK)
 def test_an_accepted_label_is_one_that_kubernetes_and_ecr_take(name: str) -> None:
-    try:
-        check_label(name)
-    except InvalidInput:
+    if refusal(check_label, name):
         return
     assert re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name)  # RFC 1035, as Kubernetes checks it
     assert re.fullmatch(r"[a-z0-9]+([._-][a-z0-9]+)*", name)  # ECR API reference, CreateRepository
@@ -122,12 +129,12 @@ def test_images_by_digest_are_kept(host: str, repository: list[str], digest: str
 
 @given(JUNK | st.tuples(HOSTS, JUNK, DIGESTS).map(lambda t: f"{t[0]}/{t[1]}@{t[2]}"))
 def test_what_is_not_an_image_is_one_sentence(text: str) -> None:
-    try:
-        assert check_image(text) == text
-    except InvalidInput as error:
-        assert "is not an image by digest" in str(error)
-        assert "\n" not in str(error)
+    said = refusal(check_image, text)
+    assert "\n" not in said
+    if said:
+        assert "is not an image by digest" in said
         return
+    assert check_image(text) == text
     assert re.fullmatch(r"[!-~]+@sha256:[0-9a-f]{64}", text)
 
 
@@ -173,24 +180,49 @@ def test_an_object_reads_as_it_is_written(bucket: str, key: str) -> None:
 
 @given(JUNK | JUNK.map("s3://".__add__))
 def test_what_is_not_an_object_is_one_sentence(text: str) -> None:
-    try:
+    said = refusal(S3Uri.parse, text)
+    assert "\n" not in said
+    if said:
+        assert "write it as s3://bucket/key" in said
+    else:
         assert str(S3Uri.parse(text)) == text
-    except InvalidInput as error:
-        assert "write it as s3://bucket/key" in str(error)
-        assert "\n" not in str(error)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["s3://bucket", "s3://bucket/", "s3:///key", "s3://Bucket/k", "s3://ab/k", "s3://a..b/k", "s3://10.0.0.1/k"]
-    + ["s3://-ab/k", "s3://" + "a" * 64 + "/k", "http://bucket/key", "bucket/key", "s3://user@bucket/key", "S3://abc/k"],
+    [
+        "s3://bucket",
+        "s3://bucket/",
+        "s3:///key",
+        "s3://Bucket/k",
+        "s3://ab/k",
+        "s3://a..b/k",
+        "s3://10.0.0.1/k",
+        "s3://-ab/k",
+        "s3://" + "a" * 64 + "/k",
+        "http://bucket/key",
+        "bucket/key",
+        "s3://user@bucket/key",
+        "S3://abc/k",
+    ],
 )
 def test_objects_that_no_bucket_holds(text: str) -> None:
     with pytest.raises(InvalidInput):
         S3Uri.parse(text)
 
 
-@pytest.mark.parametrize("uri", ["s3://a.b-c/k", "s3://1.2/k", "s3://abc/a..b", "s3://abc//", "s3://my.bucket.1/10.0.0.1"])
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "s3://a.b-c/k",
+        "s3://1.2/k",
+        "s3://123/k",
+        "s3://1.2.3.4.5/k",
+        "s3://abc/a..b",
+        "s3://abc//",
+        "s3://my.bucket.1/10.0.0.1",
+    ],
+)
 def test_objects_that_look_odd_but_are_none_the_less(uri: str) -> None:
     assert str(S3Uri.parse(uri)) == uri
 

@@ -167,7 +167,6 @@ def test_of_racing_creates_exactly_one_wins(atomic_store: Store) -> None:
             try:
                 atomic_store.create(key, mine)
             except AlreadyExists as error:
-                assert error.stored.data != mine
                 return error.stored.data
             return None
 
@@ -203,9 +202,9 @@ def test_racing_replaces_lose_no_update(atomic_store: Store) -> None:
 
 @pytest.mark.parametrize("fault", ["lost request", "lost answer"])
 def test_a_create_whose_answer_was_lost_is_sent_again(
-    proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str], fault: str
+    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store, fault: str
 ) -> None:
-    store = S3Store(proxied, new_bucket())
+    store = S3Store(proxied, s3_store.bucket)
     proxy.fault = once(fault)
     etag = store.create("k", b"mine")
     assert store.get("k") == (b"mine", etag)
@@ -214,7 +213,7 @@ def test_a_create_whose_answer_was_lost_is_sent_again(
 
 
 def test_a_lost_create_that_another_writer_won_is_theirs(
-    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store, new_bucket: Callable[[], str]
+    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store
 ) -> None:
     through = S3Store(proxied, s3_store.bucket)
 
@@ -230,8 +229,10 @@ def test_a_lost_create_that_another_writer_won_is_theirs(
     assert caught.value.stored.data == b"theirs"
 
 
-def test_a_replace_whose_answer_was_lost_is_sent_again(proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str]) -> None:
-    store = S3Store(proxied, new_bucket())
+def test_a_replace_whose_answer_was_lost_is_sent_again(
+    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store
+) -> None:
+    store = S3Store(proxied, s3_store.bucket)
     first = store.create("k", b"1")
     proxy.fault = once("lost answer")
     second = store.replace("k", b"2", first)
@@ -240,9 +241,9 @@ def test_a_replace_whose_answer_was_lost_is_sent_again(proxy: Any, proxied: Clie
 
 @pytest.mark.parametrize("fault", ["lost answer", "half answer"])
 def test_reads_whose_answer_was_lost_are_sent_again(
-    proxy: Any, proxied: Clients, once: Any, new_bucket: Callable[[], str], fault: str
+    proxy: Any, proxied: Clients, once: Any, s3_store: S3Store, fault: str
 ) -> None:
-    store = S3Store(proxied, new_bucket())
+    store = S3Store(proxied, s3_store.bucket)
     etag = store.create("a/k", bytes(100_000))
     proxy.fault = once(fault)
     assert store.get("a/k") == (bytes(100_000), etag)
@@ -273,17 +274,20 @@ def test_a_store_that_ignores_conditions_is_refused_before_anything_is_written(
     assert list(s3_store.list("")) == ["sluice.json"]
 
 
+@pytest.mark.parametrize("code", ["NotImplemented", "Unsupported"])
 def test_a_store_that_does_not_know_conditions_is_refused(
-    proxy: Any, proxied: Clients, s3_store: S3Store, source: Callable[..., Source]
+    proxy: Any, proxied: Clients, s3_store: S3Store, source: Callable[..., Source], code: str
 ) -> None:
-    sentence = "<Error><Code>NotImplemented</Code><Message>A header implies what is not implemented</Message></Error>"
+    sentence = f"<Error><Code>{code}</Code><Message>A header implies what is not implemented</Message></Error>"
     proxy.fault = lambda request: f"answer 501 {sentence}" if request.method == "PUT" else ""
     with pytest.raises(Refused, match="NotImplemented"):
         Registry(S3Store(proxied, s3_store.bucket)).register("fraud", source("j1"), actor="ann")
     assert list(s3_store.list("")) == []
 
 
-def test_a_store_that_answers_what_nobody_knows_is_one_sentence(proxy: Any, proxied: Clients, s3_store: S3Store) -> None:
+def test_a_store_that_answers_what_nobody_knows_is_one_sentence(
+    proxy: Any, proxied: Clients, s3_store: S3Store
+) -> None:
     store = S3Store(proxied, s3_store.bucket)
     proxy.fault = lambda _: "answer 400 <Error><Code>Weird</Code><Message>never heard of it</Message></Error>"
     for request in (
@@ -297,7 +301,9 @@ def test_a_store_that_answers_what_nobody_knows_is_one_sentence(proxy: Any, prox
             request()
 
 
-def test_a_store_where_a_taken_key_is_never_there_does_not_hang(proxy: Any, proxied: Clients, s3_store: S3Store) -> None:
+def test_a_store_where_a_taken_key_is_never_there_does_not_hang(
+    proxy: Any, proxied: Clients, s3_store: S3Store
+) -> None:
     store = S3Store(proxied, s3_store.bucket)
     gone = "answer 412 <Error><Code>PreconditionFailed</Code><Message>no</Message></Error>"
     proxy.fault = lambda request: gone if request.method == "PUT" else ""

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from gitops.bare import make_bare
+from gitops.bare import make_bare, url_of
 from gitops.message import Identity
 from gitops.operations import init_in
 from gitops.repository import Repository
@@ -82,10 +82,10 @@ def workspace(
 ) -> Workspace:
     """An empty registry and a GitOps repository with staging and prod, as SLUICE_* variables say."""
     gitops, bucket = tmp_path / "gitops.git", new_bucket()
-    url = make_bare(str(gitops), "main")
+    make_bare(str(gitops), "main")
     with Repository.open(str(gitops), cache=tmp_path / "cache" / "git") as repository:
         author = Identity(name="Test", email="test@example.com")
-        init_in(repository, ["staging", "prod"], url, "main", author, Silent())
+        init_in(repository, ["staging", "prod"], url_of(str(gitops)), author, Silent())
     bases = {runtime.value: name for runtime, name in make_bases(tmp_path / "bases").items()}
     settings = {
         "SLUICE_BUCKET": bucket,

@@ -7,9 +7,11 @@ import io
 import json
 import socket
 import subprocess
+import sys
 import tarfile
 import uuid
 import zipfile
+from pathlib import Path
 
 import pytest
 
@@ -176,12 +178,97 @@ def test_build_before_package_and_without_a_base(sluice, packaged, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "command", [("rollback", "digits", "--env", "prod"), ("rollback", "digits", "--env", "staging")]
+    ("arguments", "code", "said"),
+    [
+        (("digits", "--env", "staging"), 4, "nothing to roll back to"),
+        (("digits", "--env", "prod"), 3, "No version of digits was ever released to prod"),
+        (("nobody", "--env", "prod"), 3, "No version of nobody was ever released to prod"),
+        (("digits", "--env", "moon"), 3, "no environment moon"),
+        (("digits@2", "--env", "staging"), 5, "is version 1, not 2"),
+    ],
 )
-def test_nothing_to_roll_back_to(sluice, packaged, command):
+def test_a_rollback_that_makes_no_sense(sluice, packaged, arguments, code, said):
     head = packaged.head()
-    assert "nothing to roll back" in _sentence(sluice(*command), 4)
+    assert said in _sentence(sluice("rollback", *arguments), code)
     assert packaged.head() == head
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("--weight", 500), 2, "500 is not a weight"),
+        (("--weight", 10), 2, "give the first version --weight 100"),
+        (("--env", "moon"), 3, "no environment moon"),
+        (("--gitops", "no-such.git"), 3, "no-such.git"),
+    ],
+)
+def test_a_release_that_cannot_be_committed_writes_nothing(sluice, nothing_written, arguments, code, said):
+    assert said in _sentence(sluice("release", V1, "--model", "digits", *arguments), code)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("promote", "digits@1", "--to", "prod", "--weight", "10.5"),
+        ("promote", "digits@1", "--to", "prod", "--weight", ""),
+        ("promote", "digits@1", "--to", "prod"),
+        ("promote",),
+        ("pomote",),
+        ("status", "--colour"),
+        ("history", "--limit", 0),
+    ],
+)
+def test_a_command_line_that_cannot_be_parsed(sluice, arguments):
+    assert "--help`" in _sentence(sluice(*arguments), 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("new.git", "--env", "BAD ENV"), 2, "cannot name an environment"),
+        (("new.git", "--env", "prod", "--env", "prod"), 2, "only once"),
+        (("new.git", "--env", "prod", "--url", "not a url"), 2, "URL"),
+        (("new.git", "--env", "prod", "--url", "https://u:hunter2@x/y"), 2, "password"),
+        (("full", "--env", "prod"), 2, "neither empty nor a git repository"),
+        (("full/file", "--env", "prod"), 2, "is a file"),
+    ],
+)
+def test_an_init_that_makes_no_sense_leaves_nothing(sluice, workspace, arguments, code, said):
+    (workspace.folder / "full").mkdir()
+    (workspace.folder / "full" / "file").write_text("mine\n")
+    ran = sluice("init", *arguments)
+    assert said in _sentence(ran, code)
+    assert "hunter2" not in ran.err
+    assert not (workspace.folder / "new.git").exists()
+    assert [path.name for path in (workspace.folder / "full").iterdir()] == ["file"]
+
+
+def test_init_on_a_branch_that_cannot_be(sluice, workspace, monkeypatch):
+    monkeypatch.setenv("SLUICE_BRANCH", "bad..x")
+    assert "cannot name a branch" in _sentence(sluice("init", "new.git", "--env", "prod"), 2)
+    assert not (workspace.folder / "new.git").exists()
+
+
+def test_a_repository_that_is_none_of_sluice(sluice, workspace):
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", "other.git"], cwd=workspace.folder, check=True)
+    assert "sluice init" in _sentence(sluice("status", "--gitops", "other.git"), 3)
+    assert "No version of nobody" in _sentence(sluice("history", "nobody"), 3)
+    (workspace.folder / "file").write_text("")
+    assert "is a file" in _sentence(sluice("status", "--gitops", "file"), 2)
+
+
+def test_an_actor_that_would_forge_a_trailer(sluice, nothing_written, monkeypatch):
+    monkeypatch.setenv("SLUICE_ACTOR", "a\nModel: evil")
+    assert "SLUICE_ACTOR" in _sentence(sluice("register", V1, "--model", "digits"), 2)
+
+
+def test_output_that_cannot_be_written(workspace):
+    command = [sys.executable, "-c", "from sluice.cli.app import main; main()", "status", "--json"]
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert ran.returncode == 1
+    assert "No space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def _closed_port() -> int:
@@ -222,10 +309,15 @@ def test_settings_that_are_missing_or_malformed(sluice, nothing_written, monkeyp
     assert "No GitOps repository is set" in _sentence(sluice("status"), 2)
     (nothing_written.folder / "sluice.toml").write_text("buckets = 'typo'\n")
     assert "buckets" in _sentence(sluice("models"), 2)
+    (nothing_written.folder / "sluice.toml").write_bytes(b"\xff\xfe")
+    assert "not TOML" in _sentence(sluice("models"), 2)
     (nothing_written.folder / "sluice.toml").write_text("bucket = \n")
     assert "not TOML" in _sentence(sluice("models"), 2)
     monkeypatch.setenv("SLUICE_CONFIG", "elsewhere.toml")
     assert "elsewhere.toml" in _sentence(sluice("models"), 2)
+    monkeypatch.delenv("SLUICE_CONFIG")
+    (nothing_written.folder / "sluice.toml").unlink()
+    assert "cannot name a bucket" in _sentence(sluice("models", "--bucket", "Bad_Bucket!"), 2)
 
 
 def _work(path, *arguments):

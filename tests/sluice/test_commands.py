@@ -100,6 +100,28 @@ def test_what_was_rolled_back_is_held_until_somebody_says_why(sluice, released):
     assert sluice("promote", "digits@2", "--to", "prod", "--weight", 20).code == 0
 
 
+def test_rollback_of_a_named_version_takes_back_that_one_only(sluice, released):
+    assert sluice("promote", "digits@2", "--to", "prod", "--weight", 10).code == 0
+    assert sluice("rollback", "digits@2", "--env", "prod").code == 0
+    head = released.head()
+    assert sluice("rollback", "digits@2", "--env", "prod").code == 5
+    assert released.head() == head
+
+
+def test_rollback_does_not_reach_across_a_retirement(sluice, released, tmp_path):
+    work = tmp_path / "work"
+    _git(tmp_path, "clone", "-q", str(released.gitops), str(work))
+    _git(work, "rm", "-rq", "models/digits/prod")
+    _git(work, "-c", "user.name=P", "-c", "user.email=p@example.com", "commit", "-qm", "chore: retire digits")
+    _git(work, "push", "-q")
+    assert sluice("promote", "digits@1", "--to", "prod", "--weight", 100).code == 0
+    refused = sluice("rollback", "digits", "--env", "prod")
+    assert refused.code == 4
+    assert "nothing to roll back to" in refused.err
+    assert sluice("promote", "digits@2", "--to", "prod", "--weight", 10).code == 0
+    assert sluice("rollback", "digits", "--env", "prod").code == 0
+
+
 def test_diff_says_what_promote_then_does(sluice, released):
     head = released.head()
     arguments = ("digits@2", "--to", "prod", "--weight", 10)

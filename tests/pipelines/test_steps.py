@@ -1,0 +1,470 @@
+"""The steps on real servers: what they make, that they may be run again, and that they may be killed."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import pytest
+
+from gitops.release import Runtime
+from pipelines.archive import Limits
+from pipelines.image.ecr import EcrCatalog
+from pipelines.image.layout import LayoutDestination, LayoutImage
+from pipelines.steps.build import build
+from pipelines.steps.package import package
+from pipelines.steps.register import RegisterInput, register
+from pipelines.steps.scan import scan
+from registry.aws import Clients
+from registry.errors import Conflict, InvalidInput, NotFound, Refused
+from registry.facts import Artifact, Facts, Format, Image, Scan
+from registry.names import VersionRef
+from registry.progress import Progress, Silent
+from registry.registry import Registry
+from registry.s3 import S3Blobs, S3Store
+from registry.sagemaker import SageMakerSources
+from sluice.demo.endpoints import Endpoints
+
+TRAINING_BUCKET = "sluice-demo-training"
+CLOCK = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+Base = Callable[[Runtime], LayoutImage]
+
+
+class SharedClients(Clients):
+    """The same client whenever one is asked for: making one takes longer than most requests here."""
+
+    s3 = cache(Clients.s3)
+    sagemaker = cache(Clients.sagemaker)
+    ecr = cache(Clients.ecr)
+
+
+class World(NamedTuple):
+    """A bucket of its own, and what the steps work on."""
+
+    clients: Clients
+    bucket: str
+    folder: Path
+    prefix: str
+    base: Base
+
+    @property
+    def s3(self) -> Any:
+        return self.clients.s3()
+
+    def parts(self) -> Parts:
+        """Everything made anew, as another process would."""
+        store = S3Store(self.clients, self.bucket)
+        return Parts(
+            SageMakerSources(self.clients),
+            Registry(store, clock=lambda: CLOCK, token=lambda: "token"),
+            S3Blobs(self.clients, self.bucket),
+            EcrCatalog(LayoutDestination(self.folder / "images"), self.clients, self.prefix),
+            self.base,
+            Silent(),
+        )
+
+    def objects(self) -> dict[str, tuple[str, Any]]:
+        """Every object of the bucket: etag and time of writing."""
+        pages = self.s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
+        return {o["Key"]: (o["ETag"], o["LastModified"]) for page in pages for o in page.get("Contents", [])}
+
+    def files(self) -> dict[str, bytes]:
+        """Every file of the image layouts but locks."""
+        found = (path for path in (self.folder / "images").rglob("*") if path.is_file())
+        return {str(path.relative_to(self.folder)): path.read_bytes() for path in found if path.name[:1] != "."}
+
+    def job(self, archive: bytes) -> str:
+        """A finished training job whose output is `archive`."""
+        name = f"job-{uuid4().hex[:12]}"
+        described = json.loads(
+            (Path(__file__).parents[2] / "examples/digits/jobs/digits-2026-11-08/job.json").read_bytes()
+        )
+        described = {k: v for k, v in described.items() if k != "FinalMetricDataList"} | {"TrainingJobName": name}
+        self.clients.sagemaker().create_training_job(**described)
+        self.put_output(name, archive)
+        return name
+
+    def put_output(self, job: str, archive: bytes) -> None:
+        self.s3.put_object(Bucket=TRAINING_BUCKET, Key=f"output/{job}/output/model.tar.gz", Body=archive)
+
+
+class Parts(NamedTuple):
+    """What the steps are handed."""
+
+    sources: Any
+    registry: Registry
+    blobs: Any
+    destination: Any
+    base: Base
+    progress: Progress
+
+    def register(self, job: str, model: str = "m") -> VersionRef:
+        return register(
+            RegisterInput(job=job, model=model, actor="tests"), self.sources, self.registry, self.progress
+        ).ref
+
+    def scan(self, ref: VersionRef) -> Scan:
+        return scan(ref, self.sources, self.registry, Limits(), self.progress)
+
+    def package(self, ref: VersionRef) -> Artifact:
+        return package(ref, self.sources, self.registry, self.blobs, Limits(), self.progress)
+
+    def build(self, ref: VersionRef) -> Image:
+        return build(ref, self.registry, self.blobs, self.base, self.destination, self.progress)
+
+    def all(self, job: str, model: str) -> tuple[VersionRef, Facts]:
+        ref = self.register(job, model)
+        self.scan(ref)
+        self.package(ref)
+        self.build(ref)
+        return ref, self.registry.facts(ref)
+
+
+@pytest.fixture(scope="module")
+def shared(endpoints: Endpoints) -> Iterator[SharedClients]:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in endpoints.environment().items():
+            patch.setenv(name, value)
+        clients = SharedClients()
+        made = (clients.s3(), clients.sagemaker(), clients.ecr())
+    yield clients
+    for client in made:
+        client.close()
+
+
+@pytest.fixture
+def world(shared: SharedClients, new_bucket: Callable[[], str], tmp_path: Path, base: Base) -> World:
+    return World(shared, new_bucket(), tmp_path, f"p{uuid4().hex[:10]}", base)
+
+
+def targz(files: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in files.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(data)
+            tar.addfile(info, io.BytesIO(data))
+    return gzip.compress(out.getvalue(), 1, mtime=0)
+
+
+SAVED_MODEL = {"1/saved_model.pb": b"pb" * 100, "1/variables/variables.index": b"v" * 600}
+
+EXAMPLES = [
+    ("digits", "digits-2026-11-08", "mar", Format.TORCHSCRIPT, Runtime.TORCHSERVE),
+    ("wine", "wine-2026-11-10", "saved-model", Format.SAVED_MODEL, Runtime.TENSORFLOW_SERVING),
+]
+
+
+@pytest.mark.parametrize(("model", "job", "kind", "form", "runtime"), EXAMPLES, ids=["digits", "wine"])
+def test_a_training_job_becomes_an_image(
+    model: str, job: str, kind: str, form: Format, runtime: Runtime, world: World, examples: Path
+) -> None:
+    archive = (examples / model / "jobs" / job / "model.tar.gz").read_bytes()
+    ref, facts = world.parts().all(job, model)
+    assert ref == VersionRef(model=model, number=1)
+    assert facts.state == "built"
+    assert facts.scan is not None
+    assert facts.artifact is not None
+    assert facts.image is not None
+    assert (facts.scan.source, facts.scan.size) == ("sha256:" + hashlib.sha256(archive).hexdigest(), len(archive))
+    assert facts.scan.format is form
+    assert facts.artifact.source == facts.scan.source
+    assert facts.artifact.type == kind
+    assert (facts.image.artifact, facts.image.runtime) == (facts.artifact.blob, runtime.value)
+    key = "blobs/sha256/" + facts.artifact.blob.removeprefix("sha256:")
+    stored = world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read()
+    assert ("sha256:" + hashlib.sha256(stored).hexdigest(), len(stored)) == (facts.artifact.blob, facts.artifact.size)
+    folder = f"models/{model}/versions/9999999998-1"
+    assert {name for name in world.objects() if not name.startswith(f"models/{model}/sources/")} == {
+        "sluice.json",
+        f"models/{model}/model.json",
+        key,
+        *(f"{folder}/{fact}.json" for fact in ("version", "scan", "artifact", "image")),
+    }
+
+
+@pytest.mark.parametrize(("model", "job"), [e[:2] for e in EXAMPLES], ids=["digits", "wine"])
+def test_each_step_again_changes_nothing(model: str, job: str, world: World, recording: Any) -> None:
+    ref = world.parts().register(job, model)
+    steps: list[Callable[[Parts], object]] = [
+        lambda parts: parts.register(job, model),
+        lambda parts: parts.scan(ref),
+        lambda parts: parts.package(ref),
+        lambda parts: parts.build(ref),
+    ]
+    for step in steps:
+        first = step(world.parts())
+        objects, files = world.objects(), world.files()
+        parts = world.parts()
+        destination = recording(parts.destination)
+        assert step(parts._replace(destination=destination)) == first
+        assert without_marker(world.objects()) == without_marker(objects)
+        assert world.files() == files
+        assert (destination.puts, destination.tags) == ([], [])
+
+
+def without_marker(objects: dict[str, Any]) -> dict[str, Any]:
+    """The objects but for the one that a registry probes the bucket with."""
+    return {key: value for key, value in objects.items() if key != "sluice.json"}
+
+
+def test_packaging_scans_where_that_was_not_done(world: World) -> None:
+    parts = world.parts()
+    ref = parts.register("digits-2026-11-08", "digits")
+    artifact = parts.package(ref)
+    facts = world.parts().registry.facts(ref)
+    assert facts.artifact == artifact
+    assert facts.scan is not None
+    assert world.parts().scan(ref) == facts.scan
+
+
+class Killed(BaseException):
+    """Stands for a process that ends: nothing catches it."""
+
+
+class Fuse:
+    """Ends the work at the n-th thing that happens: an effect that is done, or one that is in its midst."""
+
+    def __init__(self, at: int) -> None:
+        self.left = at
+
+    def burn(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            raise Killed
+
+
+class Fused:
+    """A part whose effects burn a fuse, each when it is done."""
+
+    EFFECTS = frozenset({"create", "replace", "put", "tag", "create_repository", "put_image"})
+
+    def __init__(self, part: Any, fuse: Fuse) -> None:
+        self._part, self._fuse = part, fuse
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._part, name)
+        if name not in self.EFFECTS:
+            return method
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            result = method(*(self._burning(a) if isinstance(a, Iterator) else a for a in arguments), **named)
+            self._fuse.burn()
+            return result
+
+        return call
+
+    def _burning(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
+        yield next(chunks)
+        self._fuse.burn()
+        yield from chunks
+
+
+class FusedClients(NamedTuple):
+    """Clients of which ECR's burns."""
+
+    clients: Clients
+    fuse: Fuse
+
+    def ecr(self) -> Any:
+        return Fused(self.clients.ecr(), self.fuse)
+
+
+def fused(world: World, fuse: Fuse) -> Parts:
+    """The parts, with a fuse in every one that has an effect."""
+    parts = world.parts()
+    inner: Any = Fused(LayoutDestination(world.folder / "images"), fuse)
+    clients: Any = FusedClients(world.clients, fuse)
+    store: Any = Fused(S3Store(world.clients, world.bucket), fuse)
+    return parts._replace(
+        registry=Registry(store, clock=lambda: CLOCK, token=lambda: "token"),
+        blobs=Fused(parts.blobs, fuse),
+        destination=EcrCatalog(inner, clients, world.prefix),
+    )
+
+
+@pytest.mark.parametrize(("model", "job"), [e[:2] for e in EXAMPLES], ids=["digits", "wine"])
+def test_killed_anywhere_and_run_again_it_ends_the_same(model: str, job: str, world: World, tmp_path: Path) -> None:
+    ref, wanted = world.parts().all(job, model)
+    version = world.parts().registry.version(ref)
+    objects, files = set(world.objects()), world.files()
+
+    def clear() -> None:
+        for key in world.objects():
+            world.s3.delete_object(Bucket=world.bucket, Key=key)
+        world.clients.ecr().delete_repository(repositoryName=f"{world.prefix}/{model}", force=True)
+
+    for n in range(1, 1000):
+        clear()
+        here = world._replace(folder=tmp_path / f"run-{n}")
+        try:
+            fused(here, Fuse(n)).all(job, model)
+        except Killed:
+            pass
+        else:
+            break
+        assert here.parts().all(job, model) == (ref, wanted), n
+        assert here.parts().registry.version(ref) == version, n
+        assert set(here.objects()) == objects, n
+        assert here.files() == files, n
+    assert 15 < n < 1000, "the work never ended, or nothing was counted"
+
+
+def test_a_source_that_was_replaced_after_registration_is_a_conflict(world: World) -> None:
+    job = world.job(targz(SAVED_MODEL))
+    ref = world.parts().register(job)
+    world.put_output(job, targz({**SAVED_MODEL, "1/more": b"x"}))
+    for step in (world.parts().scan, world.parts().package):
+        with pytest.raises(Conflict, match=r"was replaced after it was registered: .*\.$"):
+            step(ref)
+    assert world.parts().registry.facts(ref) == Facts()
+
+
+def test_a_source_that_is_gone_is_not_found(world: World) -> None:
+    job = world.job(targz(SAVED_MODEL))
+    ref = world.parts().register(job)
+    world.s3.delete_object(Bucket=TRAINING_BUCKET, Key=f"output/{job}/output/model.tar.gz")
+    with pytest.raises(NotFound, match=r"is gone: .*\.$"):
+        world.parts().package(ref)
+
+
+class Other:
+    """Sources whose bytes are others than when they were scanned, though S3 says nothing of it."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def chunks(self, source: object) -> Iterator[bytes]:
+        yield self._data
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {**SAVED_MODEL, "1/saved_model.pb": b"PB" * 100},
+        {**SAVED_MODEL, "1/saved_model.pb": b"pb" * 101},
+        {**SAVED_MODEL, "1/more": b""},
+        {"1/saved_model.pb": SAVED_MODEL["1/saved_model.pb"]},
+        dict(reversed(SAVED_MODEL.items())),
+    ],
+    ids=["bytes", "size", "more", "fewer", "order"],
+)
+def test_bytes_that_differ_from_the_scan_are_refused(files: dict[str, bytes], world: World) -> None:
+    parts = world.parts()
+    ref = parts.register(world.job(targz(SAVED_MODEL)))
+    parts.scan(ref)
+    before = world.objects()
+    with pytest.raises(Refused, match=r"changed since\.$"):
+        parts._replace(sources=Other(targz(files))).package(ref)
+    assert world.objects() == before
+    assert world.parts().package(ref).type == "saved-model"
+
+
+def test_an_artifact_that_is_gone_is_not_found(world: World) -> None:
+    parts = world.parts()
+    ref = parts.register("wine-2026-11-10", "wine")
+    blob = parts.package(ref).blob
+    world.s3.delete_object(Bucket=world.bucket, Key="blobs/sha256/" + blob.removeprefix("sha256:"))
+    with pytest.raises(NotFound, match=r"is gone from the bucket: .*\.$"):
+        parts.package(ref)
+    with pytest.raises(NotFound, match=r"no blob sha256:.*\.$"):
+        parts.build(ref)
+    assert parts.registry.fact(ref, Image) is None
+
+
+@pytest.mark.parametrize(("model", "job"), [e[:2] for e in EXAMPLES], ids=["digits", "wine"])
+def test_an_artifact_that_was_changed_gives_no_image(model: str, job: str, world: World) -> None:
+    parts = world.parts()
+    ref = parts.register(job, model)
+    key = "blobs/sha256/" + parts.package(ref).blob.removeprefix("sha256:")
+    data = bytearray(world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read())
+    data[len(data) // 3] ^= 1
+    world.s3.put_object(Bucket=world.bucket, Key=key, Body=bytes(data))
+    with pytest.raises(Refused, match=r"\.$"):
+        parts.build(ref)
+    assert parts.registry.fact(ref, Image) is None
+    assert not [name for name in world.files() if name.endswith("index.json")]
+
+
+def test_building_before_packaging_is_a_conflict(world: World) -> None:
+    parts = world.parts()
+    ref = parts.register("wine-2026-11-10", "wine")
+    for _ in range(2):
+        with pytest.raises(Conflict, match=r"^wine@1 is not packaged yet: run `sluice package wine@1` first\.$"):
+            parts.build(ref)
+        parts.scan(ref)
+    assert world.files() == {}
+
+
+def test_a_version_that_is_not_there_is_not_found(world: World) -> None:
+    parts = world.parts()
+    for step in (parts.scan, parts.package, parts.build):
+        with pytest.raises(NotFound, match="no version m@9"):
+            step(VersionRef.parse("m@9"))
+
+
+NO_MODEL: dict[str, tuple[type[Exception], str, bytes]] = {
+    "neither": (InvalidInput, "neither a TorchScript file nor a SavedModel", targz({"weights.h5": b"x"})),
+    "nothing": (InvalidInput, "no file at all", targz({})),
+    "no archive": (InvalidInput, "not a gzipped tar archive", b"hello"),
+    "no bytes": (InvalidInput, "truncated", b""),
+    "cut": (InvalidInput, "truncated", targz(SAVED_MODEL)[:-20]),
+    "a path that goes up": (Refused, "leaves its folder", targz({**SAVED_MODEL, "../x": b""})),
+    "two models": (InvalidInput, "more than one model", targz({**SAVED_MODEL, "2/saved_model.pb": b""})),
+    "a file of Sluice's": (
+        Refused,
+        "which Sluice adds itself",
+        targz({"MAR-INF/MANIFEST.json": b"{}", "model.pt": b""}),
+    ),
+}
+
+
+@pytest.mark.parametrize(("kind", "told", "archive"), NO_MODEL.values(), ids=NO_MODEL.keys())
+def test_an_output_without_a_model_leaves_nothing_but_the_version(
+    kind: type[Exception], told: str, archive: bytes, world: World, zipped: Callable[..., bytes]
+) -> None:
+    if told == "which Sluice adds itself":
+        script = zipped([("m/code/a.py", b""), ("m/constants.pkl", b""), ("m/data.pkl", b"")])
+        archive = targz({"MAR-INF/MANIFEST.json": b"{}", "model.pt": script})
+    ref = world.parts().register(world.job(archive))
+    with pytest.raises(kind, match=told) as caught:
+        world.parts().package(ref)
+    assert type(caught.value) is kind
+    assert not [key for key in world.objects() if key.startswith(("blobs/", "uploads/"))]
+    facts = world.parts().registry.facts(ref)
+    assert (facts.artifact, facts.image) == (None, None)
+    assert (facts.scan is None) is (told != "which Sluice adds itself")
+
+
+def test_a_model_of_several_parts_is_stored_by_its_digest_and_leaves_no_upload(world: World) -> None:
+    weights = hashlib.shake_128(b"weights").digest(17 << 20)
+    files = {"saved_model.pb": b"pb", "variables/variables.data-00000-of-00001": weights}
+    parts = world.parts()
+    ref = parts.register(world.job(targz(files)))
+    artifact = parts.package(ref)
+    assert artifact.size > 17 << 20
+    assert [key for key in world.objects() if key.startswith(("blobs/", "uploads/"))] == [
+        "blobs/sha256/" + artifact.blob.removeprefix("sha256:")
+    ]
+    assert world.s3.list_multipart_uploads(Bucket=world.bucket).get("Uploads", []) == []
+    parts.build(ref)
+    (found,) = (data for data in world.files().values() if len(data) > 17 << 20)
+    assert weights in found
+
+    changed = {**files, "variables/variables.data-00000-of-00001": weights[:-1] + b"!"}
+    again = world.parts()
+    other = again.register(world.job(targz(files)))
+    again.scan(other)
+    with pytest.raises(Refused, match="holds other bytes"):
+        again._replace(sources=Other(targz(changed))).package(other)
+    assert len([key for key in world.objects() if key.startswith(("blobs/", "uploads/"))]) == 1
+    assert world.s3.list_multipart_uploads(Bucket=world.bucket).get("Uploads", []) == []
