@@ -187,7 +187,7 @@ def test_a_completion_that_happened_and_is_forgotten_is_done(
     seen: list[str] = []
 
     def forget(request: Any) -> str:
-        if request.method == "POST" and "uploadId=" in request.path:
+        if request.method == "POST" and "uploadId=" in request.path and "/uploads/" in request.path:
             seen.append(request.path)
             return "lost answer" if len(seen) == 1 else no
         return ""
