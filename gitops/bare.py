@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gitops.git import Address, Runner
+from gitops.address import Address
+from gitops.git import Runner
 from gitops.git_errors import GitFailed
 from registry.errors import InvalidInput
 

@@ -51,7 +51,7 @@ def check(tree: Tree) -> list[Problem]:
     """
     environments, environment_problems = _environments(tree)
     models, model_problems = _models(tree, environments)
-    problems = [*environment_problems, *model_problems, *_clashes(environments)]
+    problems = [*environment_problems, *model_problems, *_clashes(environments), *_deep_releases(tree)]
     applications: defaultdict[str, list[str]] = defaultdict(list)
     for (model, environment), paths in _folders(tree).items():
         problems += _folder(tree, model, environment, paths, models, environments)
@@ -67,7 +67,10 @@ def check(tree: Tree) -> list[Problem]:
 def _environments(tree: Tree) -> tuple[dict[str, Environment], list[Problem]]:
     found, problems = {}, []
     for path in tree.paths(ENVIRONMENTS):
-        if PurePosixPath(path).parent != PurePosixPath(ENVIRONMENTS) or not path.endswith(".yaml"):
+        if not path.endswith(".yaml"):
+            continue
+        if PurePosixPath(path).parent != PurePosixPath(ENVIRONMENTS):
+            problems.append(_too_deep(path, f"an environment, move it out of {ENVIRONMENTS}/"))
             continue
         name = PurePosixPath(path).stem
         try:
@@ -94,8 +97,10 @@ def _models(tree: Tree, environments: Mapping[str, Environment]) -> tuple[dict[s
 
 
 def _clashes(environments: Mapping[str, Environment]) -> Iterator[Problem]:
-    # a model's objects have the same names in every environment, so two of them in one place would fight
+    # a model's objects have the same names in every environment, so two of them in one place would fight, and so
+    # would two that claim the host <model>.<domain>
     places: dict[tuple[str, str], str] = {}
+    domains: dict[str, str] = {}
     for name, environment in environments.items():
         place = (environment.cluster.server, environment.namespace)
         other = places.setdefault(place, name)
@@ -104,6 +109,9 @@ def _clashes(environments: Mapping[str, Environment]) -> Iterator[Problem]:
                 environment_file(name),
                 f"{other} uses namespace {environment.namespace} of that cluster too, change one",
             )
+        other = domains.setdefault(environment.domain, name)
+        if other != name:
+            yield _invalid(environment_file(name), f"{other} has the domain {environment.domain} too, change one")
 
 
 def _folders(tree: Tree) -> dict[tuple[str, str], list[str]]:
@@ -111,9 +119,19 @@ def _folders(tree: Tree) -> dict[tuple[str, str], list[str]]:
     found: defaultdict[tuple[str, str], list[str]] = defaultdict(list)
     for path in tree.paths(MODELS):
         parts = path.split("/")
-        if len(parts) > 3:
+        if len(parts) > 3 and not _is_deep_release(path):
             found[parts[1], parts[2]].append(path)
     return found
+
+
+def _is_deep_release(path: str) -> bool:
+    parts = path.split("/")
+    return len(parts) > 4 and parts[-1] == "release.yaml"
+
+
+def _deep_releases(tree: Tree) -> list[Problem]:
+    found = [path for path in tree.paths(MODELS) if _is_deep_release(path)]
+    return [_too_deep(path, f"a release, remove it or move it to {MODELS}/<model>/<env>/") for path in found]
 
 
 def _folder(
@@ -184,6 +202,13 @@ def _diff(path: str, expected: bytes, found: bytes) -> str:
         return ""
     lines = difflib.unified_diff(after, before, f"{path} (committed)", f"{path} (rendered)")
     return "".join(line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines)
+
+
+def _too_deep(path: str, taken_for: str) -> Problem:
+    # A `*` of Argo CD's git file generator also matches a `/`, unless its controller runs with
+    # ARGOCD_APPLICATIONSET_CONTROLLER_ENABLE_NEW_GIT_FILE_GLOBBING=true, which is not the default (operator-manual/
+    # applicationset/Generators-Git-File-Globbing.md). So it would make an Application of this file, or fail on it.
+    return _invalid(path, f"Argo CD looks into sub-folders too and takes it for {taken_for}")
 
 
 def _invalid(path: str, reason: str) -> Problem:

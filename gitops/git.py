@@ -9,15 +9,14 @@ are dropped, so that Sluice works the same inside a hook.
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
+from gitops.address import SCHEMES
 from gitops.git_errors import GitFailed
-from registry.errors import InvalidInput, NotFound, Refused
+from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from git.cmd import Git
@@ -55,51 +54,7 @@ _OPTIONS = (
     "http.lowSpeedTime=120",
 )
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4"
-_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
 _NO_GIT = "git is not on the PATH: install git 2.31 or newer."
-_SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^\s]+")
-_TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|ATBB|ATCTT|x-(?:access-)?token|oauth2", re.IGNORECASE)
-_SCHEMES = ("https", "http", "ssh", "git+ssh", "ssh+git", "file", "codecommit")
-
-
-class Address:
-    """Where a remote repository is: what git is given, what a person is shown, and the folder if it is on this disk."""
-
-    def __init__(self, remote: str) -> None:
-        """Read a path, or an https, http, ssh, file or codecommit address.
-
-        Raises:
-            Refused: the address holds a password or a token.
-            InvalidInput: it is none of these, or could be taken for an option.
-        """
-        self.path = _local(remote)
-        if self.path is not None and self.path.is_file():
-            raise InvalidInput(f"{remote} is a file, not a git repository: give a repository's folder or URL.")
-        self.url = remote if self.path is None or "://" in remote else str(self.path)
-        self.shown = self.url
-
-
-def _local(remote: str) -> Path | None:
-    """Check an address, and give the path where it names a folder of this machine."""
-    if not remote or remote.startswith("-") or re.search(r"[\x00-\x1f\x7f]", remote):
-        raise InvalidInput("The git remote is empty or no address: give a path, or an https or ssh address.")
-    if scheme := _SCHEME.match(remote):
-        _check_url(scheme[1].lower(), remote[scheme.end() :])
-        return Path(unquote(urlsplit(remote).path)) if scheme[1].lower() == "file" else None
-    if _SCP_LIKE.fullmatch(remote):
-        return None
-    return Path(remote).expanduser().absolute()
-
-
-def _check_url(scheme: str, rest: str) -> None:
-    if scheme not in _SCHEMES:
-        raise InvalidInput(f"{scheme!r} is no way to reach a git remote: give a path, or an https or ssh address.")
-    user, at, _ = rest.split("/", 1)[0].rpartition("@")
-    if at and (":" in user or _TOKEN.match(user)):
-        raise Refused(
-            "The git remote's address holds a password or a token, which would end in logs: take it out and let"
-            " a git credential helper give it."
-        )
 
 
 class Runner:
@@ -199,5 +154,5 @@ def _environment() -> dict[str, str]:
         "GIT_DEFAULT_HASH": "sha1",
     }
     if "GIT_ALLOW_PROTOCOL" not in os.environ:
-        fixed["GIT_ALLOW_PROTOCOL"] = ":".join(_SCHEMES)
+        fixed["GIT_ALLOW_PROTOCOL"] = ":".join(SCHEMES)
     return fixed

@@ -10,13 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 from gitops import message as trailers
 from gitops.config import default_model_file, parse_model
 from gitops.history import ReleaseCommit, held
-from gitops.layout import model_file, release_dir
+from gitops.layout import model_file, release_dir, release_file
 from gitops.release import Deployed, Release, advance
 from gitops.render import render
 from gitops.rollback import ensure_ours
 from gitops.state import read_environment, read_release
 from gitops.tree import Change, Tree
-from registry.errors import Refused
+from registry.errors import Conflict, InvalidInput, Refused
 from registry.names import EnvironmentName, ModelName
 
 if TYPE_CHECKING:
@@ -45,11 +45,12 @@ def promote(snapshot: Snapshot, commits: Sequence[ReleaseCommit], wanted: Promot
     Raises:
         NotFound: there is no such environment.
         InvalidInput: the weight or a settings file cannot be right.
-        Conflict: another version is the canary.
+        Conflict: another version is the canary, or another release has the same Argo CD Application.
         Refused: the version is held, or the folder was changed by hand.
     """
     model, environment = wanted.model, wanted.environment
     read_environment(snapshot, environment)
+    _ensure_only_application(snapshot, model, environment)
     ensure_ours(snapshot, commits, model, environment)
     before = read_release(snapshot, model, environment)
     after = advance(before, model, environment, wanted.to, wanted.weight)
@@ -93,6 +94,25 @@ def rendered(tree: Tree, release: Release) -> dict[str, bytes | None]:
     gone = set(tree.paths(release_dir(release.model, release.environment))) - set(wanted)
     changed = {path: data for path, data in wanted.items() if tree.read(path) != data}
     return {**changed, **dict.fromkeys(sorted(gone))}
+
+
+def _ensure_only_application(tree: Tree, model: str, environment: str) -> None:
+    """Refuse where `<model>-<environment>`, the name of the Application, is that of another release.
+
+    Every other place of the hyphen between the two is looked up, which is a few reads however many models there are.
+    """
+    name = f"{model}-{environment}"
+    for at in (index for index, letter in enumerate(name) if letter == "-" and index != len(model)):
+        other, place = name[:at], name[at + 1 :]
+        try:
+            found = tree.read(release_file(other, place))
+        except InvalidInput:  # no names: too long, or an environment that starts with a digit
+            continue
+        if found is not None:
+            raise Conflict(
+                f"{model} in {environment} and {other} in {place} would both be the Argo CD Application {name}: give"
+                f" the model another name, or remove {release_dir(other, place)} first if it is retired."
+            )
 
 
 def _subject(after: Release, wanted: Promotion) -> str:

@@ -29,8 +29,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 
+from gitops.address import Address
 from gitops.fastimport import FAST_IMPORT, check_paths, differs, script, touched
-from gitops.git import Address, Runner
+from gitops.git import Runner
 from gitops.git_errors import GitFailed, Locked, Moved, explain
 from gitops.message import Identity
 from gitops.snapshot import Commit, Objects, Snapshot
@@ -127,7 +128,8 @@ class Repository:
         try:
             made = again(self._attempt, writer)
         except Moved as error:
-            raise Conflict(_lost(error)) from None
+            # an earlier push without an answer may have come through late, and be what moved the branch
+            made = self._settle(writer, Conflict(_lost(error)))
         except _NoAnswer as error:
             made = self._settle(writer, Unavailable(str(error)))
         return made

@@ -181,8 +181,10 @@ def _changed(now: Snapshot, commits: Sequence[ReleaseCommit], then: Snapshot, fo
 
 
 def _differing(one: Snapshot, other: Snapshot, folder: str) -> list[str]:
-    paths = {*one.paths(folder), *other.paths(folder)}
-    return sorted(path.removeprefix(folder + "/") for path in paths if one.read(path) != other.read(path))
+    """The paths in the folder with other bytes or another mode, from the folder on."""
+    here, there = one.entries(folder), other.entries(folder)
+    paths = {path for path, _ in here.items() ^ there.items()}
+    return sorted(path.removeprefix(folder + "/") for path in paths)
 
 
 def _restore(

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from gitops.address import may_hold_secret
 from gitops.config import IN_CLUSTER, template
 from gitops.layout import ARGOCD, ENVIRONMENTS, MODELS, README, environment_file
 from gitops.yamls import dump
@@ -40,7 +41,7 @@ def scaffold(environments: Sequence[str], *, repo_url: str, revision: str = "mai
     if not _REVISION.fullmatch(revision) or ".." in revision:
         raise InvalidInput(f"{revision[:80]!r} is not a branch: give its plain name, like main.")
     written = {
-        README: template("README.md", environments=", ".join(environments)),
+        README: template("README.md", environments=", ".join(environments), branch=revision),
         f"{ARGOCD}/project.yaml": dump(_project(environments, url), _PROJECT_HEADER),
         f"{ARGOCD}/applicationset.yaml": dump(_application_set(url, revision), _APPLICATION_SET_HEADER),
     }
@@ -63,8 +64,7 @@ def check_repo_url(url: str) -> str:
         )
     if "://" in url:
         parts = urlsplit(url)
-        # over HTTP even a lone user name may be a token; over ssh it is just git
-        if "@" in parts.netloc and (parts.scheme != "ssh" or ":" in parts.netloc.rpartition("@")[0]):
+        if may_hold_secret(parts.scheme, parts.netloc):
             raise InvalidInput(
                 "The repository's URL has a user or password in it, and would be in git for all to read: leave it"
                 " out and give Argo CD the credentials as a repository secret."

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PERSON = re.compile(r"(?P<name>.*?) ?<(?P<email>[^>]*)> (?P<seconds>-?\d+) [+-]\d{4}")
 _DIFF_LINES = 40
+_SUBMODULE = "160000"
 
 
 class Commit(BaseModel):
@@ -155,14 +156,24 @@ class Snapshot:
 
     def paths(self, prefix: str = "") -> Sequence[str]:
         """Every file path at or below the folder `prefix`, sorted."""
+        return sorted(path for path, (mode, _) in self.entries(prefix).items() if mode != _SUBMODULE)
+
+    def entries(self, prefix: str = "") -> Mapping[str, tuple[str, str]]:
+        """Path to mode and object id, as git keeps them, of all at or below `prefix` but folders.
+
+        Two commits hold the same at a path where these are equal, and no file has to be read to know. Modes are six
+        octal digits: 100644, 100755 (executable), 120000 (symbolic link) or 160000 (submodule).
+        """
         if self.commit is None:
-            return []
+            return {}
         only = [prefix.strip("/")] if prefix.strip("/") else []
         listing = self._objects.runner.run("ls-tree", "-r", "-z", self.commit.tree, "--", *only)
-        entries = (entry.partition(b"\t") for entry in listing.split(b"\0") if entry)
-        return sorted(
-            path.decode("utf-8", "surrogateescape") for meta, _, path in entries if meta.split()[1] == b"blob"
-        )
+        found = {}
+        for line in listing.split(b"\0")[:-1]:
+            meta, _, path = line.partition(b"\t")
+            mode, _, object_id = meta.decode("ascii").split()
+            found[path.decode("utf-8", "surrogateescape")] = (mode, object_id)
+        return found
 
     def at(self, commit_id: str) -> Snapshot:
         """The same repository at another commit that this one descends from.
@@ -182,14 +193,18 @@ class Snapshot:
         return self.at(self.commit.parents[0])
 
     def commits(self, pathspecs: Sequence[str], limit: int | None = None) -> Iterator[Commit]:
-        """The commits that explain how the files at `pathspecs` came about, newest first, as `git log` would pick.
+        """The commits that changed the files at `pathspecs`, newest first; a child always comes before its parents.
 
-        A child always comes before its parents, except under `limit`, where clocks may say otherwise for merges.
+        What every merged branch did counts, also where it came to nothing: a person's merge of a release and its
+        rollback has what its own side had, and git leaves the other side out by default (git-log, "History
+        Simplification"). A merge itself is among them only where it decided something.
         """
         if self.commit is None:
             return
-        order = ["--topo-order"] if limit is None else [f"--max-count={limit}"]
-        listing = self._objects.runner.run("rev-list", *order, self.commit.id, "--", *pathspecs)
+        options = ["--full-history", "--simplify-merges", "--topo-order"]
+        if limit is not None:
+            options.append(f"--max-count={limit}")
+        listing = self._objects.runner.run("rev-list", *options, self.commit.id, "--", *pathspecs)
         for commit_id in listing.decode().split():
             found = self._objects.get(commit_id)
             if found:

@@ -20,6 +20,9 @@ _Model = TypeVar("_Model", bound=BaseModel)
 # Argo CD reads these files with a Go parser that sees a boolean or a number in some words PyYAML takes for strings.
 _AMBIGUOUS = re.compile(r"[yYnN]|[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|0o[0-7]+")
 
+# line breaks of YAML 1.1 (section 5.4), which only double quotes bring back as they were
+_OTHER_BREAKS = re.compile("[\\r\\x85\\u2028\\u2029]")
+
 
 class _Loader(yaml.SafeLoader):
     """PyYAML's safe loader, without aliases, tags and duplicate keys."""
@@ -52,7 +55,10 @@ class _Dumper(yaml.SafeDumper):
 
 
 def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in value else "'" if _AMBIGUOUS.fullmatch(value) else None
+    if _OTHER_BREAKS.search(value):
+        style: str | None = '"'
+    else:
+        style = "|" if "\n" in value else "'" if _AMBIGUOUS.fullmatch(value) else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
 

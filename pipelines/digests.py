@@ -9,6 +9,7 @@ from itertools import zip_longest
 from pipelines.archive import Member
 from registry.errors import Refused
 from registry.facts import FileFact
+from registry.progress import Progress
 from registry.store import CHUNK
 
 
@@ -63,6 +64,15 @@ def all_verified(members: Iterable[Member], facts: Iterable[FileFact]) -> Iterat
         if member is None or fact is None:
             raise Refused("There are not the files that were recorded: they were changed since.")
         yield verified(member, fact)
+
+
+def watched(chunks: Iterable[bytes], what: str, total: int | None, progress: Progress) -> Iterator[bytes]:
+    """The chunks, telling `progress` as they go by."""
+    done = 0
+    for chunk in chunks:
+        done += len(chunk)
+        progress.bytes(what, done, total)
+        yield chunk
 
 
 def even(chunks: Iterable[bytes]) -> Iterator[bytes]:

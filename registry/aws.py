@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
-    from mypy_boto3_sts import STSClient
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -108,11 +107,6 @@ class Clients:
         """A client for ECR's control plane."""
         with _configuring():
             return self._session.client("ecr", region_name=self.region, config=self._config)
-
-    def sts(self) -> STSClient:
-        """A client for STS."""
-        with _configuring():
-            return self._session.client("sts", region_name=self.region, config=self._config)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ written once too; the state of a version is which of them exist.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Literal
@@ -149,6 +149,14 @@ class Image(Record):
     """Bytes of manifest, config and layers together, as a node pulls them."""
 
 
+_STATES = {Image.kind: "built", Artifact.kind: "packaged", Scan.kind: "scanned"}
+
+
+def state_of(kinds: Collection[str]) -> str:
+    """How far a version with facts of these kinds has come: registered, scanned, packaged or built."""
+    return next((state for kind, state in _STATES.items() if kind in kinds), "registered")
+
+
 class Facts(Record):
     """All that is known of a version beside its registration; None where it is not known yet."""
 
@@ -159,8 +167,4 @@ class Facts(Record):
     @property
     def state(self) -> str:
         """How far the version has come: registered, scanned, packaged or built."""
-        if self.image:
-            return "built"
-        if self.artifact:
-            return "packaged"
-        return "scanned" if self.scan else "registered"
+        return state_of({kind for kind in _STATES if getattr(self, kind) is not None})

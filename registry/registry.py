@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from registry import keys
 from registry.errors import Conflict, NotFound, Refused
-from registry.facts import Artifact, Facts, Image, Model, Record, Scan, Source, SourceClaim, Version
+from registry.facts import Artifact, Facts, Image, Model, Record, Scan, Source, SourceClaim, Version, state_of
 from registry.names import VersionRef, check_label
 from registry.probe import probe
 from registry.store import AlreadyExists, Store
@@ -107,6 +107,15 @@ class Registry:
         if not found and self._store.get(keys.model(model)) is None:
             raise NotFound(f"There is no model {model}: `sluice models` lists them.")
 
+    def states(self, model: str) -> Iterator[tuple[Version, str]]:
+        """The versions of `model` with how far each has come, newest first; one request for each beside the listing."""
+        kinds: dict[int, set[str]] = {}
+        for key in self._store.list(keys.versions(model)):
+            kinds.setdefault(keys.number_of(key), set()).add(key.rpartition("/")[2].removesuffix(".json"))
+        for number, there in kinds.items():
+            if "version" in there:
+                yield self.version(VersionRef(model=model, number=number)), state_of(there)
+
     def version(self, ref: VersionRef) -> Version:
         """One version.
 
@@ -116,6 +125,8 @@ class Registry:
         record = self._read(keys.version(ref), Version)
         if record is None:
             raise NotFound(f"There is no version {ref}: `sluice versions {ref.model}` lists those there are.")
+        if record.ref != ref:
+            raise Refused(f"{keys.version(ref)} is the record of {record.ref}: restore the object from a copy.")
         return record
 
     def facts(self, ref: VersionRef) -> Facts:

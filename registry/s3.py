@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _PART = 16 * CHUNK
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+_COPY_PART = 512 * CHUNK
 _TURNS = 3
 
 
@@ -194,11 +195,16 @@ class S3Blobs:
                 raise
 
     def _copy(self, source: str, target: str) -> None:
+        from boto3.s3.transfer import TransferConfig
+
+        # few large parts: one that fails makes the whole copy start again
+        parts = TransferConfig(multipart_threshold=_COPY_PART, multipart_chunksize=_COPY_PART)
         ask_s3(
             self._s3.copy,
             CopySource={"Bucket": self.bucket, "Key": source},
             Bucket=self.bucket,
             Key=target,
+            Config=parts,
         )
 
     def size(self, digest: str) -> int | None:

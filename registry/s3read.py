@@ -22,6 +22,10 @@ _RESUMES = 5
 _READ_AHEAD = 4 * CHUNK
 
 
+class _BrokeOff(Unavailable):
+    """A body ended early, which the next request goes on from; unlike a request that nobody answers."""
+
+
 class Head(NamedTuple):
     """What a HEAD request tells of an object."""
 
@@ -59,7 +63,7 @@ def get_chunks(s3: S3Client, bucket: str, key: str, found: Head) -> Iterator[byt
             for chunk in _one_get(s3, bucket, key, found, position):
                 position += len(chunk)
                 yield chunk
-        except Unavailable:
+        except _BrokeOff:
             resumes = resumes + 1 if position == before else 1
             if resumes > _RESUMES:
                 raise
@@ -69,18 +73,23 @@ def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> It
     from botocore.exceptions import BotoCoreError
     from urllib3.exceptions import HTTPError
 
-    with closing(_range(s3, bucket, key, found, f"bytes={start}-")) as body:
+    with closing(_asked(bucket, key, lambda: _range(s3, bucket, key, found, f"bytes={start}-"))) as body:
         try:
             while chunk := body.read(CHUNK):
                 yield chunk
         except (BotoCoreError, HTTPError, OSError) as error:
-            raise Unavailable(f"S3 broke off while s3://{bucket}/{key} was read: try again.") from error
+            raise _BrokeOff(f"S3 broke off while s3://{bucket}/{key} was read: try again.") from error
 
 
 def _range(s3: S3Client, bucket: str, key: str, found: Head, span: str) -> StreamingBody:
     # never `with body`: what that gives is the bare connection, which takes a short answer for a whole one
+    return s3.get_object(Bucket=bucket, Key=key, IfMatch=found.etag, Range=span)["Body"]
+
+
+def _asked(bucket: str, key: str, function: Callable[[], T]) -> T:
+    """As `ask_s3`, for reading an object that must stay what it was."""
     try:
-        return ask_s3(s3.get_object, Bucket=bucket, Key=key, IfMatch=found.etag, Range=span)["Body"]
+        return ask_s3(function)
     except Answered as error:
         if error.status in (404, 412):
             raise Conflict(f"s3://{bucket}/{key} was replaced while it was read: start again.") from error
@@ -142,5 +151,5 @@ class RangeReader(io.RawIOBase):
             with closing(_range(self._s3, self._bucket, self._key, self._found, span)) as body:
                 return body.read()
 
-        self._window = ask_s3(fetch)
+        self._window = _asked(self._bucket, self._key, fetch)
         self._window_start = self._position

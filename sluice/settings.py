@@ -60,7 +60,7 @@ class Settings(BaseSettings):
 
 
 class _File(TomlConfigSettingsSource):
-    """The file's settings; paths in it are relative to its folder."""
+    """The file's settings; paths in it are relative to its folder, a GitOps repository's if it begins with a dot."""
 
     def __init__(self, settings_cls: type[BaseSettings]) -> None:
         named = os.environ.get("SLUICE_CONFIG")
@@ -75,7 +75,15 @@ class _File(TomlConfigSettingsSource):
         for name in ("images", "cache"):
             if isinstance(values.get(name), str):
                 values[name] = self._folder / values[name]
+        if str(values.get("gitops", "")).startswith("."):
+            values["gitops"] = str(self._folder / values["gitops"])
+        if isinstance(values.get("bases"), dict):
+            values["bases"] = {runtime: self._base(name) for runtime, name in values["bases"].items()}
         return values
+
+    def _base(self, name: object) -> object:
+        scheme, _, rest = str(name).partition(":")
+        return f"oci:{self._folder / rest}" if scheme == "oci" and rest else name
 
 
 def load(**flags: object) -> Settings:
@@ -104,4 +112,7 @@ def load(**flags: object) -> Settings:
 
 
 def _cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "sluice"
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME", "") or Path.home() / ".cache") / "sluice"
+    except RuntimeError as error:  # a uid without a home
+        raise InvalidInput("There is no home folder to keep clones in: set SLUICE_CACHE to a folder.") from error

@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 _ACTOR_MAX = 200
 
 
+def _person() -> str:
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError) as error:  # a uid without a name, as in many pods
+        raise InvalidInput("Nobody is set to act for: set SLUICE_ACTOR to `Name <email>`.") from error
+
+
 class Wiring:
     """The parts of Sluice, for one set of settings."""
 
@@ -117,7 +124,7 @@ class Wiring:
         Raises:
             InvalidInput: it would be more than one short line in records and commits.
         """
-        actor = self.settings.actor or f"{getpass.getuser()}@{socket.gethostname()}"
+        actor = self.settings.actor or _person()
         if not actor.isprintable() or not actor.strip() or len(actor) > _ACTOR_MAX:
             raise InvalidInput(f"{actor[:80]!r} cannot name who asks: set SLUICE_ACTOR to `Name <email>`, in one line.")
         return actor

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from pipelines.archive import Member
+from pipelines.digests import watched
 from pipelines.image.images import BaseImage, Destination, Reference
 from pipelines.image.oci import (
     CONFIG_TYPE,
@@ -93,7 +94,7 @@ def build_image(
         annotations=dict(sorted(request.labels.items())),
     )
     data = dump(manifest)
-    reference = destination.tag(model, f"v{request.ref.number}", data)
+    reference = destination.push(model, data)
     size = len(data) + config.size + sum(layer.size for layer in manifest.layers)
     return Built(reference, "sha256:" + sha256(raw).hexdigest(), size)
 
@@ -101,10 +102,10 @@ def build_image(
 def _copy(base: BaseImage, destination: Destination, model: str, wanted: Descriptor, progress: Progress) -> None:
     if destination.has(model, wanted.digest):
         return
-    copied = destination.put(model, base.blob(wanted.digest))
+    chunks = watched(base.blob(wanted.digest), f"base of {model}", wanted.size, progress)
+    copied = destination.put(model, chunks)
     if copied != (wanted.digest, wanted.size):
         raise Refused(f"The base image's {wanted.digest} holds other bytes than its name says: copy the base again.")
-    progress.bytes(f"base of {model}", copied.size, wanted.size)
 
 
 def _small(base: BaseImage, wanted: Descriptor) -> bytes:
@@ -134,8 +135,9 @@ def _model_layers(
                 folders=_folders(placed),
                 owner=layout.user,
             )
-            blob = destination.put(request.ref.model, tar)
-        progress.bytes(f"{concern.value} of {request.ref}", blob.size, blob.size)
+            what = f"{concern.value} of {request.ref}"
+            blob = destination.put(request.ref.model, watched(tar, what, None, progress))
+        progress.bytes(what, blob.size, blob.size)
         yield Layer(concern=concern.value, digest=blob.digest, size=blob.size)
 
 

@@ -6,10 +6,11 @@ This wraps a destination that holds the bytes. Pushing the bytes to ECR itself i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 
 from pipelines.image.images import Destination, Reference
 from pipelines.image.oci import MANIFEST_TYPE
-from registry.aws import Clients, call, error_code
+from registry.aws import Answered, Clients, ask
 from registry.errors import Conflict, SluiceError
 from registry.store import Blob
 
@@ -30,47 +31,70 @@ class EcrCatalog:
         """Send bytes to the wrapped destination."""
         return self._inner.put(model, chunks)
 
-    def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
+    def push(self, model: str, manifest: bytes) -> Reference:
+        """Send a manifest to the wrapped destination; the reference is ECR's.
+
+        Raises:
+            Answered: ECR does not give or make the repository.
+        """
+        digest = self._inner.push(model, manifest).digest
+        return Reference(self._repository(self._name(model)), digest)
+
+    def manifest(self, model: str, digest: str) -> bytes:
+        """The manifest of an image that was pushed.
+
+        Raises:
+            NotFound: there is no such image.
+        """
+        return self._inner.manifest(model, digest)
+
+    def tag(self, model: str, tag: str, digest: str) -> None:
         """Name an image in the wrapped destination and in ECR.
 
         Raises:
+            NotFound: there is no such image.
             Conflict: the tag names another image.
             SluiceError: ECR does not take the image.
         """
-        digest = self._inner.tag(model, tag, manifest).digest
-        repository = f"{self._prefix}/{model}"
-        uri = self._repository(repository)
-        self._enter(repository, tag, manifest, digest)
-        return Reference(uri, digest)
+        self._inner.tag(model, tag, digest)
+        there = self._digest_of(self._name(model), tag)
+        if there is not None and there != digest:  # a repository that someone else made may let tags move
+            raise _taken(self._name(model), tag)
+        if there is None:
+            self._enter(self._name(model), tag, self._inner.manifest(model, digest), digest)
+
+    def _name(self, model: str) -> str:
+        return f"{self._prefix}/{model}"
 
     def _repository(self, name: str) -> str:
-        from botocore.exceptions import ClientError
+        """The repository's URI; it is made where it is missing, so an existing one needs no right to make any."""
+        found = self._find(name)
+        if found is None:
+            with suppress(Answered):  # another build made it in between
+                return ask(
+                    "ECR",
+                    self._ecr.create_repository,
+                    repositoryName=name,
+                    imageTagMutability="IMMUTABLE",
+                    imageScanningConfiguration={"scanOnPush": True},
+                )["repository"]["repositoryUri"]
+            found = self._find(name)
+        if found is None:
+            raise SluiceError(f"ECR does not make the repository {name}: make it by hand, with immutable tags.")
+        return found
 
+    def _find(self, name: str) -> str | None:
         try:
-            answer = call(
-                "ECR",
-                self._ecr.create_repository,
-                repositoryName=name,
-                imageTagMutability="IMMUTABLE",
-                imageScanningConfiguration={"scanOnPush": True},
-            )
-            return answer["repository"]["repositoryUri"]
-        except ClientError as error:
-            if error_code(error) != "RepositoryAlreadyExistsException":
-                raise SluiceError(f"ECR cannot create the repository {name}: {error}") from error
-        found = call("ECR", self._ecr.describe_repositories, repositoryNames=[name])
+            found = ask("ECR", self._ecr.describe_repositories, repositoryNames=[name])
+        except Answered as error:
+            if error.code == "RepositoryNotFoundException":
+                return None
+            raise
         return found["repositories"][0]["repositoryUri"]
 
     def _enter(self, repository: str, tag: str, manifest: bytes, digest: str) -> None:
-        from botocore.exceptions import ClientError
-
-        there = self._digest_of(repository, tag)
-        if there == digest:
-            return
-        if there is not None:  # a repository that someone else made may let tags move
-            raise _taken(repository, tag)
         try:
-            call(
+            ask(
                 "ECR",
                 self._ecr.put_image,
                 repositoryName=repository,
@@ -79,20 +103,25 @@ class EcrCatalog:
                 imageTag=tag,
                 imageDigest=digest,
             )
-        except ClientError as error:
-            code = error_code(error)
-            if code == "ImageAlreadyExistsException":
+        except Answered as error:
+            if error.code == "ImageAlreadyExistsException":
                 return
-            if code == "ImageTagAlreadyExistsException":
+            if error.code == "ImageTagAlreadyExistsException":
                 raise _taken(repository, tag) from error
-            if code == "LayersNotFoundException":
+            if error.code in ("LayersNotFoundException", "LayerInaccessibleException"):
                 raise SluiceError(
-                    f"ECR lacks the layers of {repository}:{tag}: push the layout there once with `skopeo copy`."
+                    f"ECR lacks the layers of {repository}:{tag}: send them with `skopeo copy --preserve-digests`, then"
+                    " give this command again."
                 ) from error
-            raise SluiceError(f"ECR does not take {repository}:{tag}: {error}") from error
+            raise
 
     def _digest_of(self, repository: str, tag: str) -> str | None:
-        answer = call("ECR", self._ecr.batch_get_image, repositoryName=repository, imageIds=[{"imageTag": tag}])
+        try:
+            answer = ask("ECR", self._ecr.batch_get_image, repositoryName=repository, imageIds=[{"imageTag": tag}])
+        except Answered as error:
+            if error.code == "RepositoryNotFoundException":
+                return None
+            raise
         return next((image["imageId"].get("imageDigest") for image in answer.get("images", [])), None)
 
 

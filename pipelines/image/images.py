@@ -47,9 +47,20 @@ class Destination(Protocol):
     def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
         """Send bytes; nothing is visible before all of it is there."""
 
-    def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
-        """Send a manifest whose config and layers are there, and name it.
+    def push(self, model: str, manifest: bytes) -> Reference:
+        """Send a manifest whose config and layers are there. Its digest names the image; it has no tag yet."""
+
+    def manifest(self, model: str, digest: str) -> bytes:
+        """The manifest of an image that was pushed.
 
         Raises:
+            NotFound: there is no such image.
+        """
+
+    def tag(self, model: str, tag: str, digest: str) -> None:
+        """Name an image that was pushed, for people; naming it again, the same, changes nothing.
+
+        Raises:
+            NotFound: there is no such image.
             Conflict: the tag names another image; tags are never moved.
         """

@@ -120,27 +120,39 @@ class LayoutDestination:
             path.replace(_blob_path(folder, hashed.digest))
         return Blob(hashed.digest, hashed.size)
 
-    def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
-        """Write a manifest and name it.
+    def push(self, model: str, manifest: bytes) -> Reference:
+        """Write a manifest; it has no tag yet."""
+        return Reference(f"{LOCAL_HOST}/{model}", self.put(model, [manifest]).digest)
+
+    def manifest(self, model: str, digest: str) -> bytes:
+        """The manifest of an image that was pushed.
 
         Raises:
+            NotFound: there is no such image.
+        """
+        return b"".join(LayoutImage(self.folder(model)).blob(digest))
+
+    def tag(self, model: str, tag: str, digest: str) -> None:
+        """Name an image that was pushed.
+
+        Raises:
+            NotFound: there is no such image.
             Conflict: the tag names another image.
         """
-        folder = self.folder(model)
-        blob = self.put(model, [manifest])
+        folder, size = self.folder(model), len(self.manifest(model, digest))
         with _locked(folder, ".lock"):
             index = _read_index(folder) if (folder / "index.json").exists() else _Index()
             named = [item for item in index.manifests if (item.annotations or {}).get(REF_NAME) == tag]
-            if any(item.digest != blob.digest for item in named):
-                raise Conflict(f"{folder} already has another image named {tag}, and tags are never moved.")
-            if not named:
-                item = Descriptor(
-                    media_type=MANIFEST_TYPE, digest=blob.digest, size=blob.size, annotations={REF_NAME: tag}
+            if any(item.digest != digest for item in named):
+                raise Conflict(
+                    f"{folder} already has another image named {tag}, and tags are never moved: register a new version."
                 )
-                _write(folder, "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
-                changed = index.model_copy(update={"manifests": (*index.manifests, item)})
-                _write(folder, "index.json", canonical(changed.model_dump(by_alias=True, exclude_none=True)))
-        return Reference(f"{LOCAL_HOST}/{model}", blob.digest)
+            if named:
+                return
+            item = Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=size, annotations={REF_NAME: tag})
+            _write(folder, "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+            changed = index.model_copy(update={"manifests": (*index.manifests, item)})
+            _write(folder, "index.json", canonical(changed.model_dump(by_alias=True, exclude_none=True)))
 
 
 def _blob_path(folder: Path, digest: str) -> Path:

@@ -19,7 +19,6 @@ from gitops.release import Runtime
 from pipelines.archive import Member
 from pipelines.digests import Hashed, all_verified, even
 from pipelines.packagers.base import Concern, Layout, PackRequest
-from pipelines.paths import PathSet
 from registry.errors import Refused
 from registry.facts import Artifact, FileFact
 from registry.names import VersionRef
@@ -49,11 +48,7 @@ class TorchServePackager:
     runtime = Runtime.TORCHSERVE
 
     def pack(self, members: Iterable[Member], request: PackRequest, files: list[FileFact]) -> Iterator[bytes]:
-        """A `.mar` of all files of the training output, the handler and the manifest.
-
-        Raises:
-            Refused: a file of the training output has the name of one that is added.
-        """
+        """A `.mar` of the TorchScript file, the handler and the manifest; what else the training left stays out."""
         sink = _Sink()
         with zipfile.ZipFile(cast("IO[bytes]", sink), "w", zipfile.ZIP_DEFLATED, compresslevel=0) as mar:
             for member in _with_additions(members, request):
@@ -109,15 +104,10 @@ class TorchServePackager:
 
 
 def _with_additions(members: Iterable[Member], request: PackRequest) -> Iterator[Member]:
-    taken = PathSet()
-    for added in (HANDLER, MANIFEST):
-        taken.add(added)
     for member in members:
-        try:
-            taken.add(member.path)
-        except Refused as error:
-            raise Refused(f"The archive holds {member.path}, which Sluice adds itself: rename the file.") from error
-        yield member
+        # TorchServe puts the model's folder on its workers' import path, so any other file could become their code
+        if member.path == request.scan.root:
+            yield member
     yield _bytes_member(HANDLER, _handler())
     yield _bytes_member(MANIFEST, _manifest(request))
 

@@ -9,7 +9,7 @@ from pipelines.image.builder import BuildRequest, build_image
 from pipelines.image.images import BaseImage, Destination
 from pipelines.packagers import packager_of
 from registry.errors import Conflict
-from registry.facts import Artifact, Image
+from registry.facts import Artifact, Image, Version
 from registry.names import VersionRef
 from registry.progress import Progress
 from registry.registry import Registry
@@ -34,8 +34,24 @@ def build(
     """
     version = registry.version(ref)
     known = registry.fact(ref, Image)
-    if known is not None:
-        return known
+    if known is None:
+        known = _build(version, registry, blobs, base, destination, progress)
+    # The tag comes after the fact: were it first, a build that broke off in between could never be made otherwise.
+    digest = known.reference.rpartition("@")[2]
+    if destination.has(ref.model, digest):
+        destination.tag(ref.model, f"v{ref.number}", digest)
+    return known
+
+
+def _build(
+    version: Version,
+    registry: Registry,
+    blobs: Blobs,
+    base: Callable[[Runtime], BaseImage],
+    destination: Destination,
+    progress: Progress,
+) -> Image:
+    ref = version.ref
     artifact = registry.fact(ref, Artifact)
     if artifact is None:
         raise Conflict(f"{ref} is not packaged yet: run `sluice package {ref}` first.")

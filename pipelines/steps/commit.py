@@ -10,7 +10,7 @@ from gitops.message import Identity
 from gitops.operations import Outcome, promote_in
 from gitops.promote import Promotion
 from gitops.release import Deployed, Runtime
-from registry.errors import Conflict
+from registry.errors import Conflict, Refused
 from registry.facts import Image
 from registry.names import EnvironmentName, VersionRef
 from registry.progress import Progress
@@ -38,11 +38,14 @@ def promotion(request: CommitInput, registry: Registry) -> Promotion:
     Raises:
         NotFound: there is no such version.
         Conflict: it has no image yet.
+        Refused: it is for a runtime that a newer Sluice knows.
     """
     registry.version(request.ref)
     image = registry.fact(request.ref, Image)
     if image is None:
         raise Conflict(f"{request.ref} has no image yet: build it with `sluice build {request.ref}` first.")
+    if image.runtime not in set(Runtime):
+        raise Refused(f"{request.ref} is for the runtime {image.runtime[:40]!r}, which this Sluice lacks: upgrade it.")
     deployed = Deployed(version=request.ref.number, image=image.reference, runtime=Runtime(image.runtime))
     return Promotion(
         model=request.ref.model,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pipelines.archive import Limits, read_archive
-from pipelines.digests import all_verified
+from pipelines.digests import all_verified, watched
 from pipelines.packagers import PackRequest, packager_for
-from pipelines.steps.scan import scan, watched
+from pipelines.steps.scan import scan
 from registry.errors import NotFound
 from registry.facts import Artifact, FileFact
 from registry.names import VersionRef

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from pipelines.archive import Limits, read_archive
-from pipelines.digests import Hashed
+from pipelines.digests import Hashed, watched
 from pipelines.formats import Sniffer
 from registry.facts import FileFact, Scan
 from registry.names import VersionRef
@@ -37,12 +35,3 @@ def scan(ref: VersionRef, sources: Sources, registry: Registry, limits: Limits, 
     fact = Scan(source=whole.digest, size=whole.size, format=found.format, root=found.root, files=tuple(files))
     progress.fact(f"{ref} scanned: {found.format.value} in {len(files)} files, {fact.source}")
     return registry.record(ref, fact)
-
-
-def watched(chunks: Iterator[bytes], what: str, total: int, progress: Progress) -> Iterator[bytes]:
-    """The chunks, telling `progress` as they go by."""
-    done = 0
-    for chunk in chunks:
-        done += len(chunk)
-        progress.bytes(what, done, total)
-        yield chunk

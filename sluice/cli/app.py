@@ -11,6 +11,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from registry.errors import SluiceError
+from registry.text import plain
 from sluice.cli import demo_command, gitops_commands, registry_commands, release_commands
 
 EPILOG = "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 130 interrupted, 1 anything else."
@@ -73,9 +74,9 @@ def main() -> None:
 
 
 def _fail(sentence: str, code: int, details: str = "") -> NoReturn:
-    sys.stderr.write(f"sluice: {sentence}\n")
+    sys.stderr.write(plain(f"sluice: {sentence}\n"))
     if details:
-        sys.stderr.write(f"\n{details}\n")
+        sys.stderr.write(plain(f"\n{details}\n"))
     sys.exit(code)
 
 

@@ -174,19 +174,27 @@ def render(
         return
     from gitops.operations import render_in
     from gitops.state import all_releases
+    from registry.errors import SluiceError
 
+    outcomes, refused = [], []
     with wired(gitops=gitops) as parts, progressing() as progress:
-        outcomes = [
-            render_in(parts.repository, each.model, each.environment, parts.actor, identity(parts), progress)
-            for each in all_releases(parts.repository.head())
-        ]
+        for each in all_releases(parts.repository.head()):
+            try:
+                outcome = render_in(
+                    parts.repository, each.model, each.environment, parts.actor, identity(parts), progress
+                )
+                outcomes.append(outcome)
+            except SluiceError as error:  # the others are rendered all the same
+                refused.append(error)
     changed = [outcome for outcome in outcomes if outcome.commit]
     if json:
         as_json(changed)
-        return
-    for outcome in changed:
-        line(f"{outcome.commit} {outcome.subject}")
-    line(f"{len(outcomes)} releases, {len(changed)} rendered again.")
+    else:
+        for outcome in changed:
+            line(f"{outcome.commit} {outcome.subject}")
+        line(f"{len(outcomes) + len(refused)} releases, {len(changed)} rendered again, {len(refused)} refused.")
+    if refused:
+        raise refused[0]
 
 
 def init(

@@ -9,6 +9,8 @@ from datetime import datetime
 
 from pydantic import BaseModel
 
+from registry.text import plain
+
 
 def as_json(value: BaseModel | Sequence[object] | dict[str, object]) -> None:
     """Print one JSON document."""
@@ -58,9 +60,9 @@ def text(value: object) -> str:
         return value.strftime("%Y-%m-%d %H:%M:%SZ")
     if isinstance(value, float):
         return f"{value:g}"
-    return str(value)
+    return plain(str(value)).replace("\n", "\N{SYMBOL FOR NEWLINE}")
 
 
 def line(value: str) -> None:
-    """Print one line."""
-    sys.stdout.write(value + "\n")
+    """Print one line, or several."""
+    sys.stdout.write(plain(value) + "\n")

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from registry.progress import Progress
+from registry.text import plain
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -45,7 +46,7 @@ class Lines:
 
     def fact(self, text: str) -> None:
         """Write one line."""
-        sys.stderr.write(text + "\n")
+        sys.stderr.write(plain(text) + "\n")
         sys.stderr.flush()
 
 
@@ -87,4 +88,4 @@ class Bars:
 
     def fact(self, text: str) -> None:
         """Write one line above the bars."""
-        self._bars.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        self._bars.console.print(plain(text), markup=False, highlight=False, soft_wrap=True)

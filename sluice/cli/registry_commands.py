@@ -55,14 +55,18 @@ def models(bucket: Bucket = None, json: AsJson = False) -> None:
 
 def versions(model: ModelArgument, bucket: Bucket = None, json: AsJson = False) -> None:
     """List a model's versions, newest first."""
+    from registry.names import check_label
+
     with wired(bucket) as parts:
-        found = [(version, parts.registry.facts(version.ref)) for version in parts.registry.versions(model)]
+        found = list(parts.registry.states(check_label(model)))
+        if not found:
+            next(parts.registry.versions(model), None)  # raises where there is no such model
     if json:
-        as_json([{**v.model_dump(mode="json"), "state": facts.state} for v, facts in found])
+        as_json([{**v.model_dump(mode="json"), "state": state} for v, state in found])
         return
     rows = (
-        (v.ref, facts.state, v.source.training.job, _pairs(v.source.training.metrics), v.created_at, v.created_by)
-        for v, facts in found
+        (v.ref, state, v.source.training.job, _pairs(v.source.training.metrics), v.created_at, v.created_by)
+        for v, state in found
     )
     table(("version", "state", "job", "metrics", "created", "by"), rows, empty=f"{model} has no versions yet.")
 

@@ -40,5 +40,5 @@ def _make(folder: Path, runtime: Runtime) -> str:
         config=Descriptor(media_type=CONFIG_TYPE, digest=config.digest, size=config.size),
         layers=(Descriptor(media_type=LAYER_TYPE, digest=layer.digest, size=layer.size),),
     )
-    layouts.tag(name, _TAG, dump(manifest))
+    layouts.tag(name, _TAG, layouts.push(name, dump(manifest)).digest)
     return f"oci:{layouts.folder(name)}:{_TAG}"

@@ -18,7 +18,7 @@ from sluice.wiring import Wiring
 _MARKER = ".sluice-demo"
 _FORGET = """\
 # Forget what else this shell says of AWS and of Sluice: the demo must not reach anything real.
-for name in $(env | sed -n 's/^\\(\\(AWS\\|SLUICE\\|MOTO\\)_[A-Za-z0-9_]*\\)=.*/\\1/p'); do unset "$name"; done
+for name in $(env | sed -En 's/^((AWS|SLUICE|MOTO)_[A-Za-z0-9_]*)=.*/\\1/p'); do unset "$name"; done
 """
 _PARTS = ("bases", "cache", "gitops.git", "images", "logs", "store", "env.sh", FILE, "jobs.json", "moto.json")
 

@@ -47,6 +47,7 @@ def test_a_clean_repository(repository: dict[str, bytes]) -> None:
     repository["models/fraud/README.md"] = b"people may write beside model.yaml"
     repository["models/OWNERS"] = b"and here"
     repository["environments/README.md"] = b"and here"
+    repository["environments/notes/old.md"] = b"and here"
     assert check(Files(repository)) == []
 
 
@@ -157,6 +158,30 @@ def test_two_environments_in_one_namespace(repository: dict[str, bytes]) -> None
     problem = only(repository)
     assert problem.path == "environments/test.yaml"
     assert "prod uses namespace models-prod of that cluster too" in problem.message
+
+
+def test_two_environments_of_one_domain(repository: dict[str, bytes]) -> None:
+    repository["environments/test.yaml"] = b"name: test\nnamespace: models-test\ndomain: prod.models.example.com"
+    problem = only(repository)
+    assert (problem.path, problem.kind) == ("environments/test.yaml", ProblemKind.INVALID)
+    assert "prod has the domain prod.models.example.com too, change one" in problem.message
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("environments/old/prod.yaml", "takes it for an environment"),
+        ("environments/a/b/notes.yaml", "takes it for an environment"),
+        ("models/team/fraud/prod/release.yaml", "takes it for a release"),
+        ("models/fraud/prod/prod/release.yaml", "takes it for a release"),
+        ("models/fraud/prod/manifests/prod/release.yaml", "takes it for a release"),
+    ],
+)
+def test_what_argo_cd_would_find_further_down(repository: dict[str, bytes], path: str, says: str) -> None:
+    repository[path] = b"name: prod"
+    problem = only(repository)
+    assert (problem.path, problem.kind) == (path, ProblemKind.INVALID)
+    assert says in problem.message
 
 
 def test_two_applications_of_one_name() -> None:

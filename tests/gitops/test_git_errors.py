@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from gitops.git import Address, Runner
+from gitops.address import Address
+from gitops.git import Runner
 from gitops.git_errors import GitFailed, Moved, explain
 from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavailable
 
@@ -217,6 +218,10 @@ def test_credentials_never_get_through() -> None:
         "https://glpat-s3cret@gitlab.com/a/b.git",
         "https://oauth2:s3cret@gitlab.com/a/b.git",
         "HTTPS://ann:s3cret@git.example",
+        "https://s3cret@git.example/ops.git",
+        "HTTP://s3cret@git.example/ops.git",
+        "https::https://s3cret@git.example/ops.git",
+        "codecommit::us-east-1://ann:s3cret@ops",
         "ssh://ann:s3cret@git.example/ops.git",
     ],
 )
@@ -239,7 +244,7 @@ def test_other_addresses_are_refused(remote: str) -> None:
     "remote",
     [
         "https://git.example/ops.git",
-        "https://ann@git.example/ops.git",
+        "https://git.example/team@home/ops.git",
         "ssh://git@git.example:2222/ops.git",
         "git@github.com:acme/ops.git",
         "ops-host:acme/ops.git",
@@ -259,6 +264,11 @@ def test_paths_are_made_absolute_so_that_one_remote_has_one_cache(
     assert Address("a b/ops.git").url == str(tmp_path / "a b/ops.git")
     assert Address("./x:y").path == tmp_path / "x:y"
     assert Address("file:///srv/my%20ops.git").path == Path("/srv/my ops.git")
+
+
+def test_a_home_that_nobody_has_is_one_sentence() -> None:
+    with pytest.raises(InvalidInput, match=r"no home folder ~nobody123 on this machine: give"):
+        Address("~nobody123/ops.git")
 
 
 def test_without_git_it_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

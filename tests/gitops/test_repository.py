@@ -111,6 +111,30 @@ def test_a_symbolic_link_is_never_followed(
         repository.commit(write({"folder/new": b""}), author=author)
 
 
+def test_a_snapshot_lists_modes_and_ids(
+    repository: Repository, author: Identity, person: Callable[[], Any], git: Run, remote: Path
+) -> None:
+    assert repository.head().entries() == {}
+    first = put(repository, author, {"a/b \u00e9": b"text"})
+    clone = person()
+    (clone.folder / "a/run").write_text("#!/bin/sh\n")
+    (clone.folder / "a/run").chmod(0o755)
+    (clone.folder / "a/link").symlink_to("run")
+    git(clone.folder, "add", "-A")
+    git(clone.folder, "update-index", "--add", "--cacheinfo", f"160000,{first.id},a/module")
+    git(clone.folder, "commit", "--quiet", "-m", "Modes")
+    clone.push()
+    head = repository.head()
+    ids = {path: git(remote, "rev-parse", f"main:{path}") for path in head.paths()}
+    assert head.paths("a") == ["a/b \u00e9", "a/link", "a/run"]
+    assert head.entries("a") == {
+        "a/b \u00e9": ("100644", ids["a/b \u00e9"]),
+        "a/link": ("120000", ids["a/link"]),
+        "a/module": ("160000", first.id),
+        "a/run": ("100755", ids["a/run"]),
+    }
+
+
 def test_a_snapshot_stays_as_it_was(repository: Repository, author: Identity) -> None:
     put(repository, author, {"a": b"1"})
     before = repository.head()
@@ -424,6 +448,29 @@ def test_an_answer_lost_on_the_last_attempt_is_looked_up_too(
         commit = repository.commit(count("n"), author=author)
         assert commit is not None
         assert log(git, remote) == [commit.id, *commit.parents]
+
+
+def test_a_push_that_comes_through_late_counts_though_it_beat_the_last_attempt(
+    remote: Path, cache: Path, author: Identity, git: Run, hook: Hook, tmp_path: Path
+) -> None:
+    pushed, calls = tmp_path / "pushed", []
+    with Repository.open(str(remote), cache=cache, sleep=lambda _: None) as repository:
+        first = put(repository, author, {"n": b"0\n"})
+        hook("pre-receive", f"read old new ref; echo $new >> {pushed}; kill -9 $PPID")
+
+        def intent(head: Snapshot) -> Change:
+            calls.append(head.id)
+            if len(calls) == ATTEMPTS:
+                (only,) = cache.iterdir()
+                hook("pre-receive", "exit 0")
+                git(only, "push", str(remote), f"{pushed.read_text().split()[0]}:refs/heads/main")
+            return write({"n": b"%d\n" % len(calls)})(head)
+
+        commit = repository.commit(intent, author=author)
+        assert calls == [first.id] * ATTEMPTS
+        assert commit is not None
+        assert log(git, remote) == [commit.id, first.id]
+        assert repository.head().read("n") == b"1\n"
 
 
 def test_a_lock_that_stays_on_the_remote_is_named(remote: Path, cache: Path, author: Identity) -> None:

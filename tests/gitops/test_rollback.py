@@ -311,6 +311,18 @@ def test_a_promotion_stops_at_an_edit_by_hand(releases: Any, person: Callable[[]
     assert releases.promote(7)
 
 
+def test_a_change_of_mode_alone_is_named(releases: Any, person: Callable[[], Any], git: Any) -> None:
+    releases.promote(6)
+    releases.promote(7)
+    clone = person()
+    git(clone.folder, "update-index", "--chmod=+x", f"{FOLDER}/release.yaml")
+    clone.commit({}, "Executable")
+    for action in (lambda: releases.promote(8), releases.roll_back):
+        with pytest.raises(ChangedByHand, match=r"'Executable'\), in release\.yaml: look at") as caught:
+            action()
+        assert "new mode 100755" in caught.value.details
+
+
 def test_a_folder_that_sluice_never_wrote_is_not_ours(releases: Any, person: Callable[[], Any]) -> None:
     releases.promote(1, model="churn")
     person().commit({f"{FOLDER}/release.yaml": "stable: mine\n"}, "By hand")

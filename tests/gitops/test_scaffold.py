@@ -126,6 +126,13 @@ def test_the_readme_leaves_no_blank() -> None:
     assert not string.Template(text).get_identifiers()
 
 
+def test_the_readme_names_the_branch_and_what_the_cluster_needs() -> None:
+    text = scaffold(["prod"], repo_url=_URL, revision="release/live")["README.md"].decode()
+    assert text.count("the branch `release/live`") == 2
+    assert "main" not in re.findall(r"\w+", text)
+    assert "Kubernetes 1.30 or newer" in text
+
+
 @pytest.mark.parametrize(
     "url",
     [

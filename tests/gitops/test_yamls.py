@@ -76,6 +76,7 @@ _values = st.recursive(
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b"]), _values))
+@example({"a": "\x85", "b": ["x\u2028y\n", "\u2029", "a\r\n"]})
 def test_what_is_written_is_read_back(document: dict[str, object]) -> None:
     assert yaml.safe_load(dump(document, "two\nlines")) == document
     assert dump(document) == dump(dict(document))

@@ -177,6 +177,7 @@ class Recording:
     def __init__(self, inner: Destination) -> None:
         self._inner = inner
         self.puts: list[str] = []
+        self.pushes: list[str] = []
         self.tags: list[str] = []
 
     def has(self, model: str, digest: str) -> bool:
@@ -187,10 +188,17 @@ class Recording:
         self.puts.append(blob.digest)
         return blob
 
-    def tag(self, model: str, tag: str, manifest: bytes) -> Reference:
-        reference = self._inner.tag(model, tag, manifest)
-        self.tags.append(tag)
+    def push(self, model: str, manifest: bytes) -> Reference:
+        reference = self._inner.push(model, manifest)
+        self.pushes.append(reference.digest)
         return reference
+
+    def manifest(self, model: str, digest: str) -> bytes:
+        return self._inner.manifest(model, digest)
+
+    def tag(self, model: str, tag: str, digest: str) -> None:
+        self._inner.tag(model, tag, digest)
+        self.tags.append(tag)
 
 
 @pytest.fixture

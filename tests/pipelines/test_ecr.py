@@ -37,7 +37,9 @@ def prefix() -> str:
 def build(packed: Any, base: Base, destination: Any, **labels: str) -> Any:
     request = BuildRequest(ref=packed.ref, artifact=packed.artifact, created="2026-11-20T12:30:00Z", labels=labels)
     packager = packager_of(packed.artifact)
-    return build_image(request, packager, packed.blobs(), base(packager.runtime), destination, Silent())
+    built = build_image(request, packager, packed.blobs(), base(packager.runtime), destination, Silent())
+    destination.tag(packed.ref.model, f"v{packed.ref.number}", built.reference.digest)
+    return built
 
 
 def images(ecr: Any, repository: str) -> list[tuple[str, list[str]]]:

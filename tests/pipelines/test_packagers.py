@@ -247,18 +247,25 @@ def test_a_mar_that_is_compressed_or_encrypted_is_none_of_ours() -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["sluice_handler.py", "MAR-INF/MANIFEST.json", "Sluice_Handler.py", "mar-inf/manifest.json", "MAR-INF", "mar-inf"],
+    [
+        "sluice_handler.py",
+        "MAR-INF/MANIFEST.json",
+        "mar-inf",
+        "sitecustomize.py",
+        "torch.py",
+        "json/__init__.py",
+        "x.so",
+    ],
 )
-def test_a_file_that_would_stand_where_sluice_adds_one_is_refused(path: str) -> None:
-    with pytest.raises(Refused, match="which Sluice adds itself: rename the file"):
-        packed_mar({"model.pt": b"m", path: b"x"})
+def test_no_other_file_of_the_training_gets_where_the_server_would_run_it(path: str) -> None:
+    """TorchServe puts the model's folder on its workers' import path."""
+    data, artifact = packed_mar({path: b"x", "model.pt": b"m"})
+    assert [file.path for file in artifact.files] == ["model.pt", "sluice_handler.py", "MAR-INF/MANIFEST.json"]
+    assert unpacked(data, artifact)["sluice_handler.py"] != b"x"
 
 
 def test_files_of_any_name_and_size_come_back() -> None:
-    files = {"model.pt": b"m", "empty": b"", "größe/模型.bin": b"x" * 70_000, "a" * 250: b"1", "block": bytes(512)}
-    data, artifact = packed_mar(files)
-    found = unpacked(data, artifact)
-    assert {path: found[path] for path in files} == files
+    files = {"empty": b"", "größe/模型.bin": b"x" * 70_000, "a" * 250: b"1", "block": bytes(512)}
     facts: list[FileFact] = []
     request = request_for(Format.SAVED_MODEL, "")
     tar = b"".join(SavedModelPackager().pack(members(files), request, facts))

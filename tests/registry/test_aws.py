@@ -255,7 +255,7 @@ def test_where_the_region_comes_from(
 
 def test_each_service_has_its_client(clients: Clients, aws: Endpoints) -> None:
     assert clients.s3().meta.endpoint_url == aws.s3_url
-    for client in (clients.sagemaker(), clients.ecr(), clients.sts()):
+    for client in (clients.sagemaker(), clients.ecr()):
         assert client.meta.endpoint_url == aws.aws_url
         client.close()
 

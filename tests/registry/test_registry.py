@@ -335,3 +335,16 @@ def test_equal_records_are_equal_bytes(source: Sources) -> None:
     version = Registry(MemoryStore()).register("fraud", source("j1", metrics={"a": 1.5}), actor="ann").version
     assert Version.model_validate_json(version.to_bytes()).to_bytes() == version.to_bytes()
     assert version.to_bytes().endswith(b"}\n")
+
+
+def test_a_record_that_is_another_versions_is_refused(memory_store: MemoryStore, source: Sources) -> None:
+    registry = Registry(memory_store)
+    for name in ("fraud", "other"):
+        registry.register(name, source("j"), actor="a")
+    stored = memory_store.get("models/other/versions/9999999998-1/version.json")
+    mine = memory_store.get("models/fraud/versions/9999999998-1/version.json")
+    assert stored is not None
+    assert mine is not None
+    memory_store.replace("models/fraud/versions/9999999998-1/version.json", stored.data, mine.etag)
+    with pytest.raises(Refused, match="is the record of other@1"):
+        registry.version(VersionRef(model="fraud", number=1))

@@ -342,7 +342,6 @@ def test_files_of_sluice_that_a_person_changed_and_committed(sluice, packaged, w
     for command in (
         ("promote", "digits@2", "--to", "staging", "--weight", 10),
         ("rollback", "digits", "--env", "staging"),
-        ("render",),
     ):
         ran = sluice(*command)
         assert "changed by hand" in _sentence(ran, 4)

@@ -171,9 +171,38 @@ def test_render_follows_peoples_settings_and_check_proves_it(sluice, released, t
     assert "models/digits/prod/manifests/deployment-stable.yaml is not what its release renders" in behind.out
     assert {p["kind"] for p in sluice("render", "--check", "--json").json} <= {"differs", "missing", "extra"}
 
-    assert sluice("render").out.endswith("2 releases, 2 rendered again.\n")
+    assert sluice("render").out.endswith("2 releases, 2 rendered again, 0 refused.\n")
     assert sluice("render", "--check").code == 0
-    assert sluice("render").out == "2 releases, 0 rendered again.\n"
+    assert sluice("render").out == "2 releases, 0 rendered again, 0 refused.\n"
+
+
+def test_render_goes_on_past_a_release_that_is_refused(sluice, released, tmp_path):
+    work = tmp_path / "work"
+    _git(tmp_path, "clone", "-q", str(released.gitops), str(work))
+    (work / "models" / "digits" / "model.yaml").write_text("name: digits\nresources: {gpu: 0}\n")
+    ingress = work / "models" / "digits" / "prod" / "manifests" / "ingress.yaml"
+    ingress.write_text(ingress.read_text().replace("internal", "internet-facing"))
+    _git(work, "-c", "user.name=P", "-c", "user.email=p@example.com", "commit", "-qam", "both")
+    _git(work, "push", "-q")
+    ran = sluice("render")
+    assert ran.code == 4
+    assert "changed by hand" in ran.err
+    assert ran.out.endswith("2 releases, 1 rendered again, 1 refused.\n")
+    assert "digits: staging" in _git(released.gitops, "log", "-1", "--format=%s", "main")
+
+
+def test_nothing_from_outside_steers_the_terminal(sluice, released, tmp_path):
+    work = tmp_path / "work"
+    _git(tmp_path, "clone", "-q", str(released.gitops), str(work))
+    note = work / "models" / "digits" / "prod" / "note\x1b[2J.txt"
+    note.write_text("\x1b]0;title\x07")
+    _git(work, "add", ".")
+    _git(work, "-c", "user.name=P\x1b[31m", "-c", "user.email=p@example.com", "commit", "-qm", "a\x1b[2J subject")
+    _git(work, "push", "-q")
+    for command in (("history", "digits"), ("render", "--check"), ("rollback", "digits", "--env", "prod")):
+        ran = sluice(*command)
+        assert "\x1b" not in ran.out + ran.err
+        assert "\N{REPLACEMENT CHARACTER}" in ran.out + ran.err
 
 
 def test_init_makes_a_repository_that_checks(sluice, workspace, monkeypatch):
