@@ -13,11 +13,8 @@ if TYPE_CHECKING:
 
 
 def _image(reference: str) -> str:
-    """The whole reference for a pipe; on a terminal what tells it from others, which fits a line."""
-    if not sys.stdout.isatty():
-        return reference
-    repository, _, digest = reference.partition("@")
-    return f"{repository.rpartition('/')[2]}@{digest[:19]}…"
+    """The whole reference for a pipe; on a terminal the start of its digest, which fits a line of 80."""
+    return reference.rpartition(":")[2][:12] if sys.stdout.isatty() else reference
 
 
 def show_releases(releases: Iterable[Release]) -> None:

@@ -564,3 +564,8 @@ def test_skopeo_takes_the_image(name: str, base: Base, tmp_path: Path, request: 
     subprocess.run(archive, capture_output=True, check=True)  # which reads every layer and checks its diff id
     copied = (tmp_path / "copied/manifest.json").read_bytes()
     assert "sha256:" + hashlib.sha256(copied).hexdigest() == built.reference.digest
+    # as the README sends an image on: elsewhere skopeo would compress the layers, and so give it another digest
+    kept = ["--preserve-digests", source, f"oci:{tmp_path}/kept:v1"]
+    subprocess.run([skopeo, "--insecure-policy", "copy", "--quiet", *kept], capture_output=True, check=True)
+    (entry,) = json.loads((tmp_path / "kept/index.json").read_bytes())["manifests"]
+    assert entry["digest"] == built.reference.digest
