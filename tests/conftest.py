@@ -9,11 +9,16 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from registry.aws import Clients
 from registry.progress import Silent
 from sluice.demo.endpoints import create_bucket
 from sluice.demo.stack import Endpoints, Stack
+
+# machines differ and are shared: no test may fail because one was slow
+settings.register_profile("sluice", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("sluice")
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 TRAINING_BUCKET = "sluice-demo-training"

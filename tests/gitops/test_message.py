@@ -39,7 +39,7 @@ def test_without_trailers_too_unless_the_body_reads_like_them(subject: str, body
         assert parse(text) == (subject, body, {})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(_LINES, _BODIES, _TRAILERS)
 def test_git_reads_the_same_trailers(subject: str, body: str, trailers: dict[str, str]) -> None:
     text = message(Change(writes={}, subject=subject, body=body, trailers=trailers))

@@ -92,7 +92,7 @@ def reached(steps: list[tuple[int, int, Runtime] | None]) -> Iterator[Release]:
             yield current
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(_step, min_size=1, max_size=5), st.sampled_from(["", _HTTPS]), st.integers(0, 2))
 def test_every_release_that_can_be_reached(steps: list[tuple[int, int, Runtime] | None], router: str, gpu: int) -> None:
     shape, place = model(f"resources: {{gpu: {gpu}}}"), environment(router)

@@ -330,7 +330,7 @@ def test_a_folder_that_sluice_never_wrote_is_not_ours(releases: Any, person: Cal
         releases.promote(7)
 
 
-@settings(max_examples=4, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(moves=st.lists(st.sampled_from(["promote", "step", "back", "other"]), min_size=2, max_size=6))
 def test_any_walk_returns_to_trees_it_has_seen(moves: list[str], releases: Any, repository: Repository) -> None:
     model = f"m{uuid.uuid4().hex[:12]}"

@@ -359,7 +359,7 @@ def test_a_file_that_nobody_reads_is_skipped() -> None:
 
 
 @given(st.lists(st.integers(0, len(GZ)), max_size=30), st.integers(1, 5000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_members_do_not_depend_on_how_the_bytes_come(cuts: list[int], step: int) -> None:
     edges = [0, *sorted(cuts), len(GZ)]
     assert read(GZ[a:b] for a, b in pairwise(edges)) == GOOD  # empty pieces among them
@@ -404,19 +404,19 @@ def assert_read_or_refused(data: bytes) -> None:
 
 
 @given(MUTATIONS)
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 def test_any_damage_to_the_gzip_stream_is_told_in_one_sentence(mutations: list[Mutation]) -> None:
     assert_read_or_refused(mutated(GZ, mutations))
 
 
 @given(MUTATIONS)
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 def test_any_damage_to_the_tar_is_told_in_one_sentence(mutations: list[Mutation]) -> None:
     assert_read_or_refused(gzip.compress(mutated(TAR, mutations), 1))
 
 
 @given(st.integers(0, 11), st.binary(min_size=1, max_size=512), st.integers(0, 511))
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=300)
 def test_any_header_that_is_well_summed_is_read_or_refused(which: int, piece: bytes, at: int) -> None:
     """Damage behind a right checksum, which is what an attacker makes."""
     block = bytearray(TAR[which * 512 : which * 512 + 512])
@@ -428,7 +428,7 @@ def test_any_header_that_is_well_summed_is_read_or_refused(which: int, piece: by
 
 
 @given(st.binary(max_size=600))
-@settings(max_examples=200, deadline=2000)
+@settings(max_examples=200)
 def test_any_extended_header_is_read_or_refused(records: bytes) -> None:
     header = tarfile.TarInfo("PaxHeader")
     header.size, header.type = len(records), tarfile.XHDTYPE

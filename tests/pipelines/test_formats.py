@@ -126,7 +126,7 @@ def test_neither_is_told_with_what_there_is(paths: list[str], shown: str) -> Non
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150)
 def test_a_damaged_zip_is_a_model_or_not_but_no_fault(data: st.DataObject) -> None:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:

@@ -175,7 +175,7 @@ def test_another_process_packs_the_same(name: str, job: str, request: pytest.Fix
 
 @pytest.mark.parametrize("name", ["digits", "wine"])
 @given(data=st.data())
-@settings(max_examples=150, deadline=2000)
+@settings(max_examples=150)
 def test_a_changed_artifact_is_refused_or_makes_no_difference(
     name: str, digits: Any, wine: Any, data: st.DataObject
 ) -> None:

@@ -290,7 +290,7 @@ def big() -> bytes:
 def test_an_open_blob_is_like_a_file(blobs: Blobs, big: bytes, size: int) -> None:
     digest = put(blobs, big[:size])
 
-    @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    @settings(max_examples=25, suppress_health_check=[HealthCheck.too_slow])
     @given(STEPS)
     def like_a_file(steps: list[tuple[str, int, int]]) -> None:
         with blobs.open(digest) as file, io.BytesIO(big[:size]) as model:

@@ -200,5 +200,5 @@ def test_whatever_happens_in_whatever_order(
 ) -> None:
     run_state_machine_as_test(
         type("Filled", (Machine,), {"interrupted": interrupted, "killed": killed, "source": staticmethod(source)}),
-        settings=settings(max_examples=60, stateful_step_count=20, deadline=None),
+        settings=settings(max_examples=60, stateful_step_count=20),
     )
