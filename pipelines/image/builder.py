@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from hashlib import sha256
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict
@@ -68,8 +69,6 @@ def build_image(
         NotFound: the base or the artifact is not there.
         Refused: bytes are not what their digest says.
     """
-    from hashlib import sha256
-
     model = request.ref.model
     raw = base.manifest()
     below = parse_manifest(raw)

@@ -35,7 +35,21 @@ def build(
     version = registry.version(ref)
     known = registry.fact(ref, Image)
     if known is None:
-        known = _build(version, registry, blobs, base, destination, progress)
+        artifact = registry.fact(ref, Artifact)
+        if artifact is None:
+            raise Conflict(f"{ref} is not packaged yet: run `sluice package {ref}` first.")
+        packager = packager_of(artifact)
+        request = _request(version, artifact)
+        built = build_image(request, packager, blobs, base(packager.runtime), destination, progress)
+        fact = Image(
+            reference=str(built.reference),
+            artifact=artifact.blob,
+            base=built.base,
+            runtime=packager.runtime.value,
+            size=built.size,
+        )
+        known = registry.record(ref, fact)
+        progress.fact(f"{ref} built: {known.reference}, {known.size} bytes with its base")
     # The tag comes after the fact: were it first, a build that broke off in between could never be made otherwise.
     digest = known.reference.rpartition("@")[2]
     if destination.has(ref.model, digest):
@@ -43,35 +57,14 @@ def build(
     return known
 
 
-def _build(
-    version: Version,
-    registry: Registry,
-    blobs: Blobs,
-    base: Callable[[Runtime], BaseImage],
-    destination: Destination,
-    progress: Progress,
-) -> Image:
-    ref = version.ref
-    artifact = registry.fact(ref, Artifact)
-    if artifact is None:
-        raise Conflict(f"{ref} is not packaged yet: run `sluice package {ref}` first.")
+def _request(version: Version, artifact: Artifact) -> BuildRequest:
+    """What goes into a version's image beside bytes; all of it from the version's own facts."""
     created = version.created_at.strftime("%Y-%m-%dT%H:%M:%SZ")
     labels = {
-        "org.opencontainers.image.title": ref.model,
-        "org.opencontainers.image.version": str(ref.number),
+        "org.opencontainers.image.title": version.model,
+        "org.opencontainers.image.version": str(version.number),
         "org.opencontainers.image.created": created,
         "dev.sluicegate.artifact": artifact.blob,
         "dev.sluicegate.source": artifact.source,
     }
-    request = BuildRequest(ref=ref, artifact=artifact, created=created, labels=labels)
-    packager = packager_of(artifact)
-    built = build_image(request, packager, blobs, base(packager.runtime), destination, progress)
-    fact = Image(
-        reference=str(built.reference),
-        artifact=artifact.blob,
-        base=built.base,
-        runtime=packager.runtime.value,
-        size=built.size,
-    )
-    progress.fact(f"{ref} built: {fact.reference}, {fact.size} bytes with its base")
-    return registry.record(ref, fact)
+    return BuildRequest(ref=version.ref, artifact=artifact, created=created, labels=labels)

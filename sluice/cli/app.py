@@ -65,7 +65,7 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
-        _fail(f"{error.filename or 'The output'} cannot be used: {error.strerror}.", 1)
+        _fail(f"{error.filename or 'The output'} cannot be used: {error.strerror or error}.", 1)
     except typer.TyperException as error:  # a command line that cannot be parsed
         said = error.format_message().strip().rstrip(".").replace("\n", " ")
         context = getattr(error, "ctx", None)

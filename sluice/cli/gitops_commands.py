@@ -217,6 +217,8 @@ def init(
         scaffold(env, repo_url=read_at, revision=repository.branch)  # what cannot be right leaves nothing behind
         make_bare(remote, repository.branch)
         commit = init_in(repository, env, read_at, identity(parts), progress)
+        if read_at.startswith("file:"):
+            progress.fact(f"Argo CD is told to read {read_at}: on a cluster it needs an address that it can reach.")
     if json:
         as_json({"commit": commit, "remote": remote})
     else:

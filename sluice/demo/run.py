@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from registry.errors import InvalidInput
 from registry.progress import Progress
 from sluice.demo import examples, story
-from sluice.demo.stack import Endpoints, Stack
-from sluice.settings import FILE, Settings
+from sluice.demo.stack import Stack
+from sluice.settings import FILE, load
 from sluice.wiring import Wiring
 
 _MARKER = ".sluice-demo"
@@ -35,14 +35,16 @@ def run(folder: Path, *, keep: bool, progress: Progress) -> tuple[Stack, story.E
     _check(folder)
     jobs = [example.request for example in found]
     with Stack.start(folder, jobs, detached=keep, progress=progress, first=lambda: _clear(folder)) as stack:
-        with story.as_environment(stack.endpoints):
-            settings = story.prepare(folder, stack.endpoints, found, progress)
-            parts = Wiring(settings)
+        variables = {"SLUICE_CONFIG": str(story.write_settings(folder)), **stack.endpoints.environment()}
+        story.leave_outputs(stack.endpoints, found, progress)
+        with story.as_environment(variables):
+            parts = Wiring(load())
             try:
                 ending = story.tell(parts, found, progress)
             finally:
                 parts.close()
-        _leave(folder, settings, stack.endpoints if keep else None)
+        if keep:
+            _leave(folder, variables)
     return stack, ending
 
 
@@ -69,20 +71,8 @@ def _clear(folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def _leave(folder: Path, settings: Settings, endpoints: Endpoints | None) -> None:
-    """Write the settings, and for a stack that stays the way to reach it, for its owner's eyes."""
-    # a TOML basic string has JSON's escapes (TOML 1.0, "String")
-    said = {name: value for name, value in story.settings_for(folder).items() if isinstance(value, str)}
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in said.items()]
-    lines += [
-        "",
-        "[bases]",
-        *(f"{runtime.value} = {json.dumps(base, ensure_ascii=False)}" for runtime, base in settings.bases.items()),
-    ]
-    (folder / FILE).write_text("\n".join(lines) + "\n")
-    if endpoints is None:
-        return
-    variables = {"SLUICE_CONFIG": str(folder / FILE), **endpoints.environment()}
+def _leave(folder: Path, variables: Mapping[str, str]) -> None:
+    """Write how to reach a stack that stays, for its owner's eyes alone."""
     text = "".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items())
     descriptor = os.open(folder / "env.sh", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,10 +23,10 @@ from registry.errors import SluiceError
 from registry.names import VersionRef
 from registry.progress import Progress
 from sluice.demo.base import make_bases
-from sluice.demo.endpoints import create_bucket
+from sluice.demo.endpoints import create_bucket, without_aws
 from sluice.demo.examples import Example
 from sluice.demo.stack import Endpoints
-from sluice.settings import Settings
+from sluice.settings import FILE
 from sluice.wiring import Wiring
 
 BUCKET = "sluice-registry"
@@ -43,22 +44,28 @@ class Ending(BaseModel):
     log: tuple[ReleaseCommit, ...]
 
 
-def settings_for(folder: Path, bases: dict[str, str] | None = None) -> dict[str, object]:
-    """The settings of a demo in `folder`, as `sluice.toml` would say them."""
-    return {
+def write_settings(folder: Path) -> Path:
+    """Make the base images, and write the `sluice.toml` that the demo and whoever tries it afterwards go by."""
+    said = {
         "bucket": BUCKET,
         "gitops": str(folder / "gitops.git"),
         "images": str(folder / "images"),
         "ecr_prefix": "sluice",
-        "bases": bases or {},
         "first_environment": STAGING,
         "actor": _ACTOR,
         "cache": str(folder / "cache"),
     }
+    bases = {runtime.value: name for runtime, name in make_bases(folder / "bases").items()}
+    # a TOML basic string has JSON's escapes (TOML 1.0, "String")
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in said.items()]
+    lines += ["", "[bases]", *(f"{name} = {json.dumps(base, ensure_ascii=False)}" for name, base in bases.items())]
+    path = folder / FILE
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
-def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], progress: Progress) -> Settings:
-    """Put the training outputs where their jobs say they are, and make the base images and the GitOps repository."""
+def leave_outputs(endpoints: Endpoints, examples: Sequence[Example], progress: Progress) -> None:
+    """Put the training outputs where their jobs say they are."""
     _chapter(progress, "Four training jobs have finished")
     create_bucket(endpoints, BUCKET)
     for bucket in sorted({example.key[0] for example in examples}):
@@ -72,8 +79,6 @@ def prepare(folder: Path, endpoints: Endpoints, examples: Sequence[Example], pro
             progress.fact(f"{example.job} left {len(data)} bytes at s3://{bucket}/{key}")
     finally:
         s3.close()
-    bases = {runtime.value: name for runtime, name in make_bases(folder / "bases").items()}
-    return Settings.model_validate(settings_for(folder, bases))
 
 
 def tell(parts: Wiring, examples: Sequence[Example], progress: Progress) -> Ending:
@@ -143,11 +148,12 @@ def _promote(parts: Wiring, ref: VersionRef, weight: int, progress: Progress) ->
 
 
 @contextmanager
-def as_environment(endpoints: Endpoints) -> Iterator[None]:
-    """Point this process's AWS clients at the stack for as long as the block runs."""
+def as_environment(variables: Mapping[str, str]) -> Iterator[None]:
+    """Point this process at a stack and its settings, and at nothing else, for as long as the block runs."""
     before = dict(os.environ)
     os.environ.clear()
-    os.environ.update(endpoints.over(before))
+    os.environ.update({name: value for name, value in without_aws(before).items() if not name.startswith("SLUICE_")})
+    os.environ.update(variables)
     try:
         yield
     finally:

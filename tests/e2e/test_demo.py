@@ -168,6 +168,16 @@ def test_env_sh_leaves_nothing_else_to_talk_to(tmp_path):
         _run("demo", "--stop", "--folder", folder, cwd=tmp_path)
 
 
+def test_it_goes_by_no_settings_of_the_persons_own(folder, tmp_path):
+    (tmp_path / "sluice.toml").write_text('buckett = "a typo"\nbranch = "odd"\n')
+    command = [*_SLUICE, "demo", "--folder", str(folder)]
+    odd = {"SLUICE_BRANCH": "odd", "SLUICE_BASES": "no json", "SLUICE_CONFIG": "/nowhere.toml"}
+    environment = {**_environment(), **odd}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert _git(folder, "for-each-ref", "--format=%(refname)") == "refs/heads/main"
+
+
 def test_two_at_once_in_one_folder_are_one(folder, tmp_path):
     command = [*_SLUICE, "demo", "--folder", str(folder)]
     pair = [

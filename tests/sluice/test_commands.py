@@ -208,6 +208,7 @@ def test_nothing_from_outside_steers_the_terminal(sluice, released, tmp_path):
 def test_init_makes_a_repository_that_checks(sluice, workspace, monkeypatch):
     made = sluice("init", "./models.git", "--env", "dev", "--env", "prod", "--json")
     assert made.code == 0, made.err
+    assert "an address that it can reach" in made.err
     files = _git(workspace.folder / "models.git", "ls-tree", "-r", "--name-only", "main").splitlines()
     assert {"README.md", "argocd/applicationset.yaml", "environments/dev.yaml", "environments/prod.yaml"} <= set(files)
     monkeypatch.setenv("SLUICE_GITOPS", "./models.git")
