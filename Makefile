@@ -6,7 +6,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 UV_PIN := uv==0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-fast check lint types imports format golden lock clean
+.PHONY: help demo test test-fast check lint types imports format golden bench lock clean
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,15 +39,20 @@ format: $(VENV)/dev-installed ## Format the code
 golden: $(VENV)/dev-installed ## Write the golden manifests again, to be reviewed with git diff
 	SLUICE_GOLDEN=write $(BIN)/pytest -q tests/gitops/test_golden.py
 
+bench: $(VENV)/dev-installed ## Measure the registry beside MLflow, and keep the table in docs/benchmarks.md
+	.ci/mlflow
+	SLUICE_MLFLOW="$(CURDIR)/.venv-mlflow/bin/mlflow" $(BIN)/python -m bench.registry --write
+
 lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashes
 	$(PIP) install $(UV_PIN)
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml requirements/build.in --extra dev -o requirements/dev.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml requirements/build.in --extra demo -c requirements/dev.txt -o requirements/demo.txt
 	$(BIN)/uv pip compile $(LOCK) pyproject.toml --extra train -c requirements/dev.txt -o requirements/train.txt
+	$(BIN)/uv pip compile $(LOCK) requirements/mlflow.in -o requirements/mlflow.txt
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 clean: ## Remove what was installed and cached
-	rm -rf $(VENV) .venv-serving .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .sluice
+	rm -rf $(VENV) .venv-serving .venv-mlflow .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .sluice
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer: make PYTHON=python3.12 …")'
