@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from datetime import datetime
 from enum import StrEnum
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
+from registry.limits import INPUTS_MAX, Actor, Description, Line, Metrics, Parameters, Reason, Tags, Token
 from registry.names import Digest, ImageRef, ModelName, VersionNumber, VersionRef
+
+ENTRY_MAX = 64
+"""Versions that one entry of a log holds at most."""
 
 
 class Record(BaseModel):
@@ -27,48 +31,85 @@ class Record(BaseModel):
         return self.model_dump_json(indent=2).encode() + b"\n"
 
 
-class Model(Record):
-    """A model, made at its first registration."""
-
-    name: ModelName
-    created_at: datetime
-    created_by: str
-
-
 class Channel(Record):
     """One input of a training job."""
 
-    name: str
-    uri: str
+    name: Line
+    uri: Line
 
 
 class Training(Record):
-    """What SageMaker tells of a finished training job (API reference, DescribeTrainingJob)."""
+    """What SageMaker tells of a finished training job (API reference, DescribeTrainingJob and ListTags)."""
 
-    job: str
-    arn: str
-    image: str
-    hyperparameters: Mapping[str, str] = {}
-    metrics: Mapping[str, float] = {}
-    inputs: tuple[Channel, ...] = ()
-    instance_type: str = ""
+    job: Line
+    arn: Line
+    image: Line
+    hyperparameters: Parameters = {}
+    metrics: Metrics = {}
+    inputs: Annotated[tuple[Channel, ...], Field(max_length=INPUTS_MAX)] = ()
+    instance_type: Line = ""
     instance_count: NonNegativeInt = 0
+    output: Line = ""
+    """The output path that the job was given; what it wrote there is the source's `uri`."""
+    role: Line = ""
+    tags: Tags = {}
+    submitted_at: datetime | None = None
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    billable_seconds: NonNegativeInt | None = None
+
+
+class SourceKind(StrEnum):
+    """Where a version comes from."""
+
+    TRAINING_JOB = "training-job"
+    MODEL_PACKAGE = "model-package"
+    S3 = "s3"
+    UPLOAD = "upload"
+    MLFLOW = "mlflow"
+    NONE = "none"
+    """A number that another registry gave to what it deleted later: taken, so that the others keep theirs."""
 
 
 class Source(Record):
     """The bytes a version is made of, as they lay when it was registered."""
 
-    uri: str
-    etag: str
+    kind: SourceKind = SourceKind.TRAINING_JOB
+    uri: Line
+    etag: Line = ""
     size: NonNegativeInt
-    training: Training
+    digest: Digest | None = None
+    """Known before the first scan only where Sluice itself stored the bytes."""
+    training: Training | None = None
+    package: Line = ""
+    """ARN of the SageMaker model package."""
+    parameters: Parameters = {}
+    """What another registry knew as parameters of the run; a training job's are its hyperparameters."""
 
     @property
     def identity(self) -> str:
-        """What makes two registrations the same one: the job, and where its output lies."""
-        return f"{self.training.arn}\n{self.uri}"
+        """What makes two registrations the same one.
+
+        A training job or a model package with where its output lies; an S3 object with its etag, since it may be
+        written over; an upload's digest; the address of a version in another registry.
+        """
+        if self.kind is SourceKind.TRAINING_JOB and self.training is not None:
+            return f"{self.training.arn}\n{self.uri}"
+        if self.kind is SourceKind.MODEL_PACKAGE:
+            return f"{self.package}\n{self.uri}"
+        if self.kind is SourceKind.S3:
+            return f"{self.uri}\n{self.etag}"
+        return f"{self.kind.value}\n{self.uri}"
+
+    @property
+    def hyperparameters(self) -> Mapping[str, str]:
+        """What the model was trained with, wherever that is known from."""
+        return self.training.hyperparameters if self.training else self.parameters
+
+    @property
+    def name(self) -> str:
+        """The source in a few characters, for a table: a job's name, or an address."""
+        return self.training.job if self.training else self.package or self.uri
 
 
 class SourceClaim(Record):
@@ -84,15 +125,34 @@ class Version(Record):
     model: ModelName
     number: VersionNumber
     source: Source
+    output: str = ""
+    """The key of the registry's own copy of the training output; empty where there are no bytes."""
+    metrics: Metrics = {}
+    """The job's final metrics, and over them what the caller gave."""
+    tags: Tags = {}
+    description: Description = ""
+    git_commit: Line = ""
+    """The commit of the training code, where the job or the caller told it."""
     created_at: datetime
-    created_by: str
-    token: str
-    """Tells this record from another writer's that is equal in all else, when an answer was lost."""
+    created_by: Actor
 
     @property
     def ref(self) -> VersionRef:
         """How the version is written: `fraud@7`."""
         return VersionRef(model=self.model, number=self.number)
+
+
+class Entry(Record):
+    """One object of a model's log: one version, or several that were registered at the same moment, numbers rising."""
+
+    token: Token
+    """Tells this entry from another writer's that is equal in all else, when an answer was lost."""
+    versions: Annotated[tuple[Version, ...], Field(min_length=1, max_length=ENTRY_MAX)]
+
+    @property
+    def last(self) -> int:
+        """The highest number in it."""
+        return self.versions[-1].number
 
 
 class FileFact(Record):
@@ -149,11 +209,48 @@ class Image(Record):
     """Bytes of manifest, config and layers together, as a node pulls them."""
 
 
-_STATES = {Image.kind: "built", Artifact.kind: "packaged", Scan.kind: "scanned"}
+class Smoke(Record):
+    """One request to a server that runs the image, and what came of it."""
+
+    kind: ClassVar = "smoke"
+
+    image: ImageRef
+    passed: bool
+    detail: Reason = ""
+    at: datetime
+    by: Actor
+
+
+class SignOff(Record):
+    """A person vouches for the version: for a release board, an audit, a regulator."""
+
+    kind: ClassVar = "sign-off"
+
+    note: Reason = ""
+    at: datetime
+    by: Actor
+
+
+class Tombstone(Record):
+    """The version was deleted: its number stays taken, its bytes are collected."""
+
+    kind: ClassVar = "deleted"
+
+    reason: Reason = ""
+    at: datetime
+    by: Actor
+
+
+FACTS: Mapping[str, type[Scan | Artifact | Image | Smoke | SignOff]] = {
+    fact.kind: fact for fact in (Scan, Artifact, Image, Smoke, SignOff)
+}
+"""What may be recorded of a version, by its name in keys and addresses."""
+
+_STATES = {Tombstone.kind: "deleted", Image.kind: "built", Artifact.kind: "packaged", Scan.kind: "scanned"}
 
 
 def state_of(kinds: Collection[str]) -> str:
-    """How far a version with facts of these kinds has come: registered, scanned, packaged or built."""
+    """How far a version with facts of these kinds has come: registered, scanned, packaged, built or deleted."""
     return next((state for kind, state in _STATES.items() if kind in kinds), "registered")
 
 
@@ -163,8 +260,11 @@ class Facts(Record):
     scan: Scan | None = None
     artifact: Artifact | None = None
     image: Image | None = None
+    smoke: Smoke | None = None
+    sign_off: SignOff | None = None
+    deleted: Tombstone | None = None
 
     @property
     def state(self) -> str:
-        """How far the version has come: registered, scanned, packaged or built."""
-        return state_of({kind for kind in _STATES if getattr(self, kind) is not None})
+        """How far the version has come: registered, scanned, packaged, built or deleted."""
+        return state_of({kind for kind in _STATES if getattr(self, kind.replace("-", "_")) is not None})

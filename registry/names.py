@@ -7,13 +7,15 @@ repository, so it is an RFC 1035 label (section 2.3.1) of at most 40 characters.
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from registry.errors import InvalidInput
 
 MODEL_NAME_MAX = 40
+LATEST = "latest"
+"""The alias that every model has and nobody moves: its newest version."""
 _LABEL = re.compile(r"[a-z](?:-?[a-z0-9])*")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _IMAGE = re.compile(
@@ -36,6 +38,17 @@ def check_label(value: str, what: str = "model") -> str:
             " single hyphens, starting with a letter and not ending with a hyphen."
         )
     return value
+
+
+def check_alias(value: str) -> str:
+    """Return `value` where it can name an alias: a label as a model's, but not `latest`, which always moves by itself.
+
+    Raises:
+        InvalidInput: it cannot.
+    """
+    if value == LATEST:
+        raise InvalidInput(f"{LATEST} always names the newest version: give the alias another name.")
+    return check_label(value, "alias")
 
 
 def check_digest(value: str) -> str:
@@ -66,7 +79,7 @@ def check_bucket(value: str) -> str:
     Raises:
         InvalidInput: it cannot.
     """
-    if not _S3_URI.fullmatch(f"s3://{value}/key"):
+    if "/" in value or not _S3_URI.fullmatch(f"s3://{value}/key"):
         raise InvalidInput(
             f"{value[:80]!r} cannot name a bucket: use 3 to 63 lower-case letters, digits, hyphens and dots."
         )
@@ -81,12 +94,24 @@ def _as_value_error(value: str, check: object) -> str:
         raise ValueError(str(error)) from None
 
 
-ModelName = Annotated[str, AfterValidator(lambda value: _as_value_error(value, check_label))]
-EnvironmentName = Annotated[
-    str, AfterValidator(lambda value: _as_value_error(value, lambda v: check_label(v, "environment")))
+def _described(pattern: re.Pattern[str], most: int | None = None) -> Any:
+    """For JSON schemas, which cannot tell what the check does."""
+    return Field(json_schema_extra={"pattern": f"^(?:{pattern.pattern})$"} | ({"maxLength": most} if most else {}))
+
+
+ModelName = Annotated[
+    str, AfterValidator(lambda value: _as_value_error(value, check_label)), _described(_LABEL, MODEL_NAME_MAX)
 ]
-Digest = Annotated[str, AfterValidator(lambda value: _as_value_error(value, check_digest))]
-ImageRef = Annotated[str, AfterValidator(lambda value: _as_value_error(value, check_image))]
+EnvironmentName = Annotated[
+    str,
+    AfterValidator(lambda value: _as_value_error(value, lambda v: check_label(v, "environment"))),
+    _described(_LABEL, MODEL_NAME_MAX),
+]
+AliasName = Annotated[
+    str, AfterValidator(lambda value: _as_value_error(value, check_alias)), _described(_LABEL, MODEL_NAME_MAX)
+]
+Digest = Annotated[str, AfterValidator(lambda value: _as_value_error(value, check_digest)), _described(_DIGEST)]
+ImageRef = Annotated[str, AfterValidator(lambda value: _as_value_error(value, check_image)), _described(_IMAGE)]
 VersionNumber = Annotated[int, Field(ge=1, le=9_999_999_999)]
 
 
@@ -113,6 +138,31 @@ class VersionRef(BaseModel):
         if not at or not re.fullmatch(r"[1-9][0-9]{0,9}", number):
             raise InvalidInput(f"{text[:80]!r} is not a version: write it as {model}@7.")
         return cls(model=model, number=int(number))
+
+
+class AliasRef(BaseModel):
+    """A version by its alias, written `fraud@champion`; `fraud@latest` is the newest."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: ModelName
+    alias: str
+
+    def __str__(self) -> str:
+        return f"{self.model}@{self.alias}"
+
+
+def parse_reference(text: str) -> VersionRef | AliasRef:
+    """Read `fraud@7`, `fraud@champion` or `fraud@latest`.
+
+    Raises:
+        InvalidInput: another shape.
+    """
+    model, at, name = text.partition("@")
+    if not at or not name[:1].isalpha():
+        return VersionRef.parse(text)
+    check_label(model)
+    return AliasRef(model=model, alias=name if name == LATEST else check_alias(name))
 
 
 class S3Uri(BaseModel):

@@ -1,192 +1,235 @@
-"""The registry: models, their versions and the facts about them, on any `Store`.
+"""The registry: models, their versions and what is known of them, in one bucket and nothing else.
 
-How a version gets its number without a lock or a database (docs/architecture.md, "Registering"):
-
-1. Read the newest number n, then claim the source by a conditional create that records n. Whoever finds the claim
-   taken reads its n instead, and knows that every version on this source is numbered above it.
-2. Try to create n + 1, conditionally. Where that number is taken, its record tells whether it is this very source, in
-   which case it is the answer, or another, in which case the next number is tried.
-
-Every writer only tries a number after it saw the one below, so numbers are dense; two writers of one source walk
-over the same numbers, so the later one meets the earlier one's record.
+What is read is in reader.py. Each method is told at more length where it is done: registering.py, models.py,
+aliases.py, decisions.py, collect.py. `registry.client.RegistryClient` has the same methods over HTTP.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import NamedTuple, TypeVar
-from uuid import uuid4
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import TypeVar
 
-from pydantic import ValidationError
+from registry import aliases, collect, decisions, eventlog, keys, log, models
+from registry.changes import Alias, Approval, Decision, Deletion, Event, EventKind, Model, ModelEdit
+from registry.errors import Conflict
+from registry.facts import Artifact, Image, Scan, SignOff, Smoke, Source, Tombstone
+from registry.names import LATEST, VersionRef, check_label
+from registry.progress import Progress, Silent
+from registry.reader import Reader
+from registry.registering import Registered, draft_of
+from registry.roles import Role
+from registry.training import commit_of
 
-from registry import keys
-from registry.errors import Conflict, NotFound, Refused
-from registry.facts import Artifact, Facts, Image, Model, Record, Scan, Source, SourceClaim, Version, state_of
-from registry.names import VersionRef, check_label
-from registry.probe import probe
-from registry.store import AlreadyExists, Store
+F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+R = TypeVar("R")
 
-R = TypeVar("R", bound=Record)
-F = TypeVar("F", Scan, Artifact, Image)
-
-
-class Registered(NamedTuple):
-    """What registering gave: the version, and whether this call made it."""
-
-    version: Version
-    created: bool
+__all__ = ["Registered", "Registry"]
 
 
-class Registry:
-    """Models and versions in one store."""
+class Registry(Reader):
+    """Models and versions in one bucket. Safe for threads."""
 
-    def __init__(
-        self,
-        store: Store,
-        *,
-        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
-        token: Callable[[], str] = lambda: uuid4().hex,
-    ) -> None:
-        self._store = store
-        self._clock = clock
-        self._token = token
-        self._probed = False
-
-    def register(self, model: str, source: Source, *, actor: str) -> Registered:
-        """Make the next version of `model` on `source`, or find the one that was made before.
-
-        Costs three requests for a new version where nobody races, one more for a model's first; the probe's come once.
-
-        Raises:
-            InvalidInput: a bad model name.
-            Refused: the store does not keep conditional writes.
-        """
-        check_label(model)
-        self._ready_to_write()
-        newest = self._newest(model)
-        if newest == 0:
-            self._create_model(model, actor)
-        claim = SourceClaim(identity=source.identity, after=newest)
-        claim_key = keys.source(model, source.identity)
-        number = self._create_or_read(claim_key, claim).after + 1
-        while True:
-            mine = Version(
-                model=model,
-                number=number,
-                source=source,
-                created_at=self._clock(),
-                created_by=actor,
-                token=self._token(),
-            )
-            there = self._create_or_read(keys.version(mine.ref), mine)
-            if there.token == mine.token:
-                return Registered(there, created=True)
-            if there.source.identity == source.identity:
-                return Registered(there, created=False)
-            number += 1
-
-    def models(self) -> Iterator[Model]:
-        """Every model, in order of name."""
-        for folder in sorted(folder.rstrip("/") for folder in self._store.folders("models/")):
-            record = self._read(f"{folder}/model.json", Model)
-            if record is not None:
-                yield record
-
-    def versions(self, model: str) -> Iterator[Version]:
-        """The versions of `model`, newest first.
+    def edit_model(
+        self, name: str, changes: ModelEdit, *, actor: str, role: Role = Role.ADMIN, expect: Model | None = None
+    ) -> Model:
+        """Change what is said of a model; where `expect` is given, only if that is still what is said of it.
 
         Raises:
             NotFound: there is no such model.
+            Conflict: something else is said of it by now.
+            Refused: protecting an alias, or no longer, needs an admin.
+            InvalidInput: more tags or links than there may be.
         """
-        found = False
-        for key in self._store.list(keys.versions(model)):
-            if key.endswith("/version.json"):
-                found = True
-                yield self.version(VersionRef(model=model, number=keys.number_of(key)))
-        if not found and self._store.get(keys.model(model)) is None:
-            raise NotFound(f"There is no model {model}: `sluice models` lists them.")
+        return self._written(models.edit(self.records, name, changes, actor=actor, role=role, expect=expect))
 
-    def states(self, model: str) -> Iterator[tuple[Version, str]]:
-        """The versions of `model` with how far each has come, newest first; one request for each beside the listing."""
-        kinds: dict[int, set[str]] = {}
-        for key in self._store.list(keys.versions(model)):
-            kinds.setdefault(keys.number_of(key), set()).add(key.rpartition("/")[2].removesuffix(".json"))
-        for number, there in kinds.items():
-            if "version" in there:
-                yield self.version(VersionRef(model=model, number=number)), state_of(there)
-
-    def version(self, ref: VersionRef) -> Version:
-        """One version.
+    def delete_model(self, name: str, *, actor: str, reason: str = "") -> Deletion:
+        """Delete a model and all its versions. Its name may come back, its numbers go on from where they were.
 
         Raises:
-            NotFound: there is no such version.
+            NotFound: there is no such model.
+            Refused: a release or an alias names one of its versions.
         """
-        record = self._read(keys.version(ref), Version)
-        if record is None:
-            raise NotFound(f"There is no version {ref}: `sluice versions {ref.model}` lists those there are.")
-        if record.ref != ref:
-            raise Refused(f"{keys.version(ref)} is the record of {record.ref}: restore the object from a copy.")
-        return record
+        deletion = models.delete(self.records, name, self._releases.naming, actor=actor, reason=reason)
+        return self._moved(name, deletion)
 
-    def facts(self, ref: VersionRef) -> Facts:
-        """What is known of a version by now."""
-        return Facts(scan=self.fact(ref, Scan), artifact=self.fact(ref, Artifact), image=self.fact(ref, Image))
+    def register(
+        self,
+        model: str,
+        source: Source,
+        *,
+        actor: str,
+        metrics: Mapping[str, float] | None = None,
+        tags: Mapping[str, str] | None = None,
+        git_commit: str = "",
+        description: str = "",
+        created_at: datetime | None = None,
+    ) -> Registered:
+        """Make the next version of `model` on `source`, or find the one that was made of it before.
 
-    def fact(self, ref: VersionRef, kind: type[F]) -> F | None:
-        """One fact about a version, or None where it is not known yet."""
-        return self._read(keys.fact(ref, kind.kind), kind)
+        Raises:
+            InvalidInput: a bad name, or more than there may be of something.
+            NotFound: the source is gone.
+            Conflict: the source was replaced since it was found.
+            Refused: the store does not keep conditional writes.
+        """
+        draft = draft_of(
+            model,
+            source,
+            actor,
+            metrics=metrics or {},
+            tags=tags or {},
+            git_commit=git_commit or commit_of(source),
+            description=description,
+            created_at=created_at,
+        )
+        return self._moved(model, self._registrar.register(draft), LATEST)
 
-    def record(self, ref: VersionRef, fact: F) -> F:
+    def record(self, ref: VersionRef, fact: F, *, actor: str = "sluice") -> F:
         """Write a fact, once; writing it again, the same, changes nothing.
 
         Raises:
-            NotFound: there is no such version.
+            NotFound: there is no such version, it was deleted, or the artifact's blob is gone.
             Conflict: another fact of this kind is there already.
             Refused: the store does not keep conditional writes.
         """
-        self._ready_to_write()
-        self.version(ref)  # a fact beside no version would take its number
-        key = keys.fact(ref, fact.kind)
-        try:
-            self._store.create(key, fact.to_bytes())
-        except AlreadyExists as error:
-            there = self._parse(key, error.stored.data, type(fact))
-            if there != fact:
-                raise Conflict(
-                    f"{ref} has another {fact.kind} already, and facts are written once: register a new version."
-                ) from error
-        return fact
+        self._check_live(ref)
+        if isinstance(fact, Artifact):
+            collect.secure(self.records, self.storage.bytes, keys.blob(fact.blob))
+        token = self.records.token()
 
-    def _newest(self, model: str) -> int:
-        first = next(self._store.list(keys.versions(model), limit=1), None)
-        return 0 if first is None else keys.number_of(first)
+        def event() -> Event:
+            at = self.records.now()
+            kind = EventKind.RECORDED
+            return Event(kind=kind, model=ref.model, number=ref.number, fact=fact.kind, at=at, by=actor, token=token)
 
-    def _create_model(self, model: str, actor: str) -> None:
-        self._create_or_read(keys.model(model), Model(name=model, created_at=self._clock(), created_by=actor))
+        known = self.fact(ref, type(fact))
+        if known is None:
+            known = eventlog.telling(self.records, event, lambda: self.records.create(keys.fact(ref, fact.kind), fact))
+        if known != fact:
+            raise Conflict(
+                f"{ref} has another {fact.kind} already, and facts are written once: register a new version."
+            )
+        return self._written(known)
 
-    def _create_or_read(self, key: str, record: R) -> R:
-        """What the key holds afterwards: `record`, or what another writer put there first."""
-        try:
-            self._store.create(key, record.to_bytes())
-        except AlreadyExists as error:
-            return self._parse(key, error.stored.data, type(record))
-        return record
+    def delete(self, ref: VersionRef, *, actor: str, reason: str = "") -> Tombstone:
+        """Delete a version: its number stays taken, its bytes are collected later.
 
-    def _read(self, key: str, kind: type[R]) -> R | None:
-        stored = self._store.get(key)
-        return None if stored is None else self._parse(key, stored.data, kind)
+        Raises:
+            NotFound: there is no such version.
+            Refused: a release or an alias names it.
+        """
+        stone = models.delete_version(self.records, ref, self._releases.naming, actor=actor, reason=reason)
+        return self._moved(ref.model, stone)
 
-    def _parse(self, key: str, data: bytes, kind: type[R]) -> R:
-        try:
-            return kind.model_validate_json(data)
-        except ValidationError as error:
-            raise Refused(
-                f"{key} is not a {kind.__name__.lower()} record of this Sluice: upgrade Sluice, or restore the object"
-                f" ({error.error_count()} fields do not fit)."
-            ) from error
+    def set_alias(
+        self,
+        ref: VersionRef,
+        name: str,
+        *,
+        actor: str,
+        reason: str = "",
+        expect: int | None = None,
+        role: Role = Role.ADMIN,
+        token: str | None = None,
+    ) -> Alias:
+        """Point an alias at a version. `expect` is what it must name now, 0 for nothing.
 
-    def _ready_to_write(self) -> None:
-        if not self._probed:
-            probe(self._store)
-            self._probed = True
+        Raises:
+            NotFound: there is no such version, or it was deleted.
+            Conflict: the alias does not name the expected version.
+            Refused: the alias is protected and needs a higher role.
+        """
+        moved = aliases.move(
+            self.records,
+            ref.model,
+            name,
+            ref.number,
+            actor=actor,
+            reason=reason,
+            expect=expect,
+            role=role,
+            token=token,
+        )
+        return self._moved(ref.model, moved, name)
+
+    def remove_alias(
+        self,
+        model: str,
+        name: str,
+        *,
+        actor: str,
+        reason: str = "",
+        expect: int | None = None,
+        role: Role = Role.ADMIN,
+        token: str | None = None,
+    ) -> Alias:
+        """Let an alias name nothing; its history stays.
+
+        Raises:
+            NotFound: there is none of that name.
+            Conflict: it does not name the expected version.
+            Refused: it is protected and needs a higher role.
+        """
+        moved = aliases.move(
+            self.records, model, name, None, actor=actor, reason=reason, expect=expect, role=role, token=token
+        )
+        return self._moved(model, moved, name)
+
+    def decide(
+        self, ref: VersionRef, approval: Approval, *, actor: str, reason: str = "", token: str | None = None
+    ) -> Decision:
+        """Approve a version, reject it, or say that it is pending again.
+
+        Raises:
+            NotFound: there is no such version, or it was deleted.
+            Conflict: the token was another decision's.
+        """
+        self._check_live(ref)
+        return self._written(decisions.decide(self.records, ref, approval, actor=actor, reason=reason, token=token))
+
+    def collect(
+        self,
+        *,
+        actor: str,
+        grace: timedelta = collect.GRACE,
+        dry_run: bool = False,
+        progress: Progress | None = None,
+    ) -> collect.Collected:
+        """Remove the bytes that nobody names and that are older than the grace period.
+
+        Raises:
+            InvalidInput: a grace period below an hour.
+            Conflict: somebody else collects.
+        """
+        return collect.collect(
+            self.records,
+            self.storage.bytes,
+            actor=actor,
+            grace=grace,
+            dry_run=dry_run,
+            progress=progress or Silent(),
+        )
+
+    def rebuild(self, model: str | None = None) -> None:
+        """Make the caches anew: a model's index, or all models' and the catalog."""
+        names = [model] if model else list(log.models(self.records))
+        for name in names:
+            self._index.rebuild(check_label(name))
+        if model is None:
+            self._catalog.rebuild()
+
+    def _written(self, result: R) -> R:
+        """Let what was written be seen by the next list."""
+        self._feed.forget()
+        return result
+
+    def _moved(self, model: str, result: R, alias: str = "") -> R:
+        """Let what was written be seen by the next list, and by who resolves an alias of the model, or this one."""
+        with self._resolving:
+            self._moves += 1
+            if alias:
+                self._resolved.get(model, {}).pop(alias, None)
+            else:
+                self._resolved.pop(model, None)
+        return self._written(result)
