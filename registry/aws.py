@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavai
 from registry.retry import retrying
 
 if TYPE_CHECKING:
+    from botocore.credentials import ReadOnlyCredentials
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
@@ -85,6 +87,8 @@ class Clients:
             # boto3 itself does not read AWS_REGION, which EKS and the other SDKs use
             self._session = boto3.Session(region_name=region or os.environ.get("AWS_REGION") or None)
             self.region = self._session.region_name or _NO_REGION
+        self._clients: dict[str, Any] = {}
+        self._lock = Lock()
         self._config = Config(
             retries={"mode": "standard", "total_max_attempts": 1},
             connect_timeout=5,
@@ -95,18 +99,34 @@ class Clients:
 
     def s3(self) -> S3Client:
         """A client for S3."""
-        with _configuring():
-            return self._session.client("s3", region_name=self.region, config=self._config)
+        client: S3Client = self._client("s3")
+        return client
 
     def sagemaker(self) -> SageMakerClient:
         """A client for SageMaker's control plane."""
-        with _configuring():
-            return self._session.client("sagemaker", region_name=self.region, config=self._config)
+        client: SageMakerClient = self._client("sagemaker")
+        return client
 
     def ecr(self) -> ECRClient:
         """A client for ECR's control plane."""
-        with _configuring():
-            return self._session.client("ecr", region_name=self.region, config=self._config)
+        client: ECRClient = self._client("ecr")
+        return client
+
+    def credentials(self) -> ReadOnlyCredentials | None:
+        """The credentials as they are now, renewed where they had to be; None where there are none.
+
+        Raises:
+            botocore.exceptions.BotoCoreError: they cannot be had.
+        """
+        found = self._session.get_credentials()
+        return None if found is None else found.get_frozen_credentials()
+
+    def _client(self, service: str) -> Any:
+        with self._lock, _configuring():
+            if service not in self._clients:
+                make: Any = self._session.client
+                self._clients[service] = make(service, region_name=self.region, config=self._config)
+            return self._clients[service]
 
 
 @contextmanager

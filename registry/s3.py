@@ -1,4 +1,4 @@
-"""The store in S3, and in anything that speaks it: the only module that knows S3's requests.
+"""The store in S3, and in anything that speaks it; beside it s3read, s3copy and s3bytes know S3's requests, no other.
 
 Conditional writes are PutObject with If-None-Match and If-Match (S3 user guide, "Conditional requests"). Large bytes
 go up under a name of their own and are copied to their digest, since not every S3 decides a condition on
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -17,8 +17,11 @@ from uuid import uuid4
 from registry import keys
 from registry.aws import Answered, Clients
 from registry.errors import Conflict, NotFound, Refused, SluiceError
+from registry.names import S3Uri
 from registry.progress import Progress
-from registry.s3read import RangeReader, ask_s3, get_chunks, head
+from registry.s3copy import complete, copy, uploading
+from registry.s3objects import Objects, is_plain
+from registry.s3read import RangeReader, ask_s3, contents, get_chunks, head
 from registry.store import CHUNK, AlreadyExists, Blob, Changed, Stored
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
 
 _PART = 16 * CHUNK
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
-_COPY_PART = 512 * CHUNK
 _TURNS = 3
 
 
@@ -37,17 +39,14 @@ class S3Store:
     def __init__(self, clients: Clients, bucket: str) -> None:
         self.bucket = bucket
         self._s3: S3Client = clients.s3()
+        self._objects = Objects(clients, bucket)
 
     def get(self, key: str) -> Stored | None:
         """The object, or None; one request."""
-
-        def read() -> Stored:
-            answer = self._s3.get_object(Bucket=self.bucket, Key=key)
-            with closing(answer["Body"]) as body:
-                return Stored(body.read(), answer["ETag"])
-
+        if not is_plain(key):
+            return None  # no record has such a key
         try:
-            return ask_s3(read)
+            return self._objects.get(key)
         except Answered as error:
             if error.code in _MISSING:
                 return None
@@ -62,7 +61,7 @@ class S3Store:
         """
         for _ in range(_TURNS):
             try:
-                return ask_s3(self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfNoneMatch="*")["ETag"]
+                return self._objects.put_new(key, data)
             except Answered as error:
                 if error.status != 412:
                     raise
@@ -80,7 +79,7 @@ class S3Store:
             Changed: the object has another etag, or is gone.
         """
         try:
-            return ask_s3(self._s3.put_object, Bucket=self.bucket, Key=key, Body=data, IfMatch=etag)["ETag"]
+            return self._objects.put_over(key, data, etag)
         except Answered as error:
             # a key that is gone is 412 on some stores and 404 on others
             if error.status != 412 and error.code not in _MISSING:
@@ -92,22 +91,8 @@ class S3Store:
 
     def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
         """Keys in order; one request for each thousand."""
-        given = 0
-        while limit is None or given < limit:
-            size = 1000 if limit is None else min(1000, limit - given)
-            page = ask_s3(
-                self._s3.list_objects_v2,
-                Bucket=self.bucket,
-                Prefix=prefix,
-                StartAfter=after,
-                MaxKeys=size,
-            )
-            for item in page.get("Contents", []):
-                after = item["Key"]
-                given += 1
-                yield after
-            if not page["IsTruncated"]:
-                return
+        for item in contents(self._s3, self.bucket, prefix, after=after, limit=limit):
+            yield item["Key"]
 
     def folders(self, prefix: str) -> Iterator[str]:
         """The distinct next parts of keys; one request for each thousand."""
@@ -159,10 +144,10 @@ class S3Blobs:
         return blob
 
     def _put_parts(self, key: str, parts: Iterable[bytes], what: str, progress: Progress) -> Blob:
-        upload = ask_s3(self._s3.create_multipart_upload, Bucket=self.bucket, Key=key)["UploadId"]
         digest, size = hashlib.sha256(), 0
         done: list[CompletedPartTypeDef] = []
-        try:
+        place = self._place(key)
+        with uploading(self._s3, place) as upload:
             for number, part in enumerate(parts, start=1):
                 digest.update(part)
                 answer = ask_s3(
@@ -171,41 +156,18 @@ class S3Blobs:
                 done.append({"PartNumber": number, "ETag": answer["ETag"]})
                 size += len(part)
                 progress.bytes(what, size, None)
-            self._complete(key, upload, done, size)
-        except BaseException:
-            with suppress(SluiceError):  # the first failure is the one to tell
-                ask_s3(self._s3.abort_multipart_upload, Bucket=self.bucket, Key=key, UploadId=upload)
-            raise
+            complete(self._s3, place, upload, done, size)
         progress.bytes(what, size, size)
         return Blob("sha256:" + digest.hexdigest(), size)
 
-    def _complete(self, key: str, upload: str, parts: list[CompletedPartTypeDef], size: int) -> None:
-        try:
-            ask_s3(
-                self._s3.complete_multipart_upload,
-                Bucket=self.bucket,
-                Key=key,
-                UploadId=upload,
-                MultipartUpload={"Parts": parts},
-            )
-        except Answered as error:
-            # sent again after a lost answer: the upload is gone because it became the object
-            found = head(self._s3, self.bucket, key)
-            if error.code != "NoSuchUpload" or found is None or found.size != size:
-                raise
-
     def _copy(self, source: str, target: str) -> None:
-        from boto3.s3.transfer import TransferConfig
+        found = head(self._s3, self.bucket, source)
+        if found is None:
+            raise Conflict(f"{source} was removed while it was stored: start again.")
+        copy(self._s3, self._place(source), found, self._place(target))
 
-        # few large parts: one that fails makes the whole copy start again
-        parts = TransferConfig(multipart_threshold=_COPY_PART, multipart_chunksize=_COPY_PART)
-        ask_s3(
-            self._s3.copy,
-            CopySource={"Bucket": self.bucket, "Key": source},
-            Bucket=self.bucket,
-            Key=target,
-            Config=parts,
-        )
+    def _place(self, key: str) -> S3Uri:
+        return S3Uri(bucket=self.bucket, key=key)
 
     def size(self, digest: str) -> int | None:
         """How many bytes the blob has, or None; one request."""

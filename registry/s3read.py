@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from registry.aws import Answered, ask
@@ -14,6 +15,7 @@ from registry.store import CHUNK
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,6 +33,8 @@ class Head(NamedTuple):
 
     size: int
     etag: str
+    modified: datetime
+    """UTC."""
 
 
 def ask_s3(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -39,14 +43,30 @@ def ask_s3(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 
 def head(s3: S3Client, bucket: str, key: str) -> Head | None:
-    """Size in bytes and etag of an object, or None where there is none; one request."""
+    """What is known of an object, or None where there is none; one request."""
     try:
         answer = ask_s3(s3.head_object, Bucket=bucket, Key=key)
     except Answered as error:
         if error.status == 404:
             return None
         raise
-    return Head(answer["ContentLength"], answer["ETag"])
+    return Head(answer["ContentLength"], answer["ETag"], answer["LastModified"].astimezone(UTC))
+
+
+def contents(
+    s3: S3Client, bucket: str, prefix: str, *, after: str = "", limit: int | None = None
+) -> Iterator[ObjectTypeDef]:
+    """What a listing tells of objects, in order of keys; one request for each thousand."""
+    given = 0
+    while limit is None or given < limit:
+        size = 1000 if limit is None else min(1000, limit - given)
+        page = ask_s3(s3.list_objects_v2, Bucket=bucket, Prefix=prefix, StartAfter=after, MaxKeys=size)
+        for item in page.get("Contents", []):
+            after = item["Key"]
+            given += 1
+            yield item
+        if not page["IsTruncated"]:
+            return
 
 
 def get_chunks(s3: S3Client, bucket: str, key: str, found: Head) -> Iterator[bytes]:

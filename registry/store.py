@@ -6,8 +6,9 @@ tests/registry/test_store_contract.py is what they all must pass.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from registry.errors import Conflict
@@ -121,4 +122,50 @@ class Blobs(Protocol):
 
         Raises:
             NotFound: there is no such blob.
+        """
+
+
+class StoredObject(NamedTuple):
+    """What a listing tells of an object."""
+
+    key: str
+    size: int
+    modified: datetime
+    """When it was written, in UTC."""
+
+
+SEEN = timedelta(seconds=30)
+"""How old an answer of `Bytes.seen` may be: far less than any bytes are safe from collection."""
+
+
+class Bytes(Protocol):
+    """All large bytes by their keys: blobs, outputs, uploads. What garbage collection works on."""
+
+    def objects(self, prefix: str) -> Iterator[StoredObject]:
+        """The objects whose keys begin with `prefix`, in `Store.list`'s order."""
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Remove objects; what is not there is no error."""
+
+    def modified(self, key: str) -> datetime | None:
+        """When the object was written, in UTC, or None where there is none."""
+
+    def seen(self, key: str) -> StoredObject | None:
+        """The object as it was at most `SEEN` ago, or None; for bytes under their own digest, which do not change."""
+
+    def bring(self, other: Bytes, key: str) -> None:
+        """Copy the object under a key from another bucket of the same kind, to the same key.
+
+        Raises:
+            NotFound: it is not there.
+            InvalidInput: the other bucket is of another kind.
+        """
+
+    def touch(self, key: str) -> None:
+        """Make the object as new as one that is written now.
+
+        Its bytes stay. Its etag may change, so whoever reads it meanwhile may have to start again.
+
+        Raises:
+            NotFound: there is no such object.
         """
