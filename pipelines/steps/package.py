@@ -9,14 +9,14 @@ from pipelines.steps.scan import scan
 from registry.errors import NotFound
 from registry.facts import Artifact, FileFact
 from registry.names import VersionRef
+from registry.outputs import Outputs
 from registry.progress import Progress
 from registry.registry import Registry
-from registry.sagemaker import Sources
 from registry.store import Blobs
 
 
 def package(
-    ref: VersionRef, sources: Sources, registry: Registry, blobs: Blobs, limits: Limits, progress: Progress
+    ref: VersionRef, outputs: Outputs, registry: Registry, blobs: Blobs, limits: Limits, progress: Progress
 ) -> Artifact:
     """Package a version, scanning it first where that was not done; packaged once, it is not packaged again.
 
@@ -24,6 +24,7 @@ def package(
 
     Raises:
         InvalidInput: the training output is damaged, or holds no model that can be served.
+        NotFound: it is gone, or the version is a number without bytes.
         Refused: it is hostile, or is not what was scanned.
     """
     version = registry.version(ref)
@@ -32,9 +33,9 @@ def package(
         if blobs.size(known.blob) == known.size:
             return known
         raise NotFound(f"The artifact of {ref} ({known.blob}) is gone from the bucket: restore it from a copy.")
-    seen = scan(ref, sources, registry, limits, progress)
+    seen = scan(ref, outputs, registry, limits, progress)
     packager = packager_for(seen)
-    chunks = watched(sources.chunks(version.source), f"package {ref}", version.source.size, progress)
+    chunks = watched(outputs.chunks(version), f"package {ref}", version.source.size, progress)
     members = all_verified(read_archive(chunks, limits), seen.files)
     files: list[FileFact] = []
     request = PackRequest(ref=ref, scan=seen, created_at=version.created_at)

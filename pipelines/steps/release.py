@@ -18,6 +18,7 @@ from pipelines.steps.package import package
 from pipelines.steps.register import RegisterInput, register
 from registry.facts import Artifact, Image
 from registry.names import EnvironmentName, ModelName, VersionRef
+from registry.outputs import Outputs
 from registry.progress import Progress
 from registry.registry import Registry
 from registry.sagemaker import Sources
@@ -32,7 +33,11 @@ class Parts(Protocol):
 
     @property
     def sources(self) -> Sources:
-        """Training jobs."""
+        """What can be registered."""
+
+    @property
+    def outputs(self) -> Outputs:
+        """The registry's own copies of training outputs."""
 
     @property
     def registry(self) -> Registry:
@@ -55,11 +60,12 @@ class Parts(Protocol):
 
 
 class ReleaseInput(BaseModel):
-    """Which job, as which model, to which environment."""
+    """What to release, as which model, to which environment."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    job: str
+    source: str
+    """As the register step reads it: a training job, a model package, s3://…, or a path."""
     model: ModelName
     environment: EnvironmentName
     weight: int = Field(default=100, description="percentage of the traffic there, 1 to 100")
@@ -88,9 +94,9 @@ def release(request: ReleaseInput, parts: Parts, author: Identity, progress: Pro
     if read_release(head, request.model, request.environment) is None:
         check_first_weight(request.model, request.environment, request.weight)
     registry = parts.registry
-    job = RegisterInput(job=request.job, model=request.model, actor=request.actor)
-    ref = register(job, parts.sources, registry, progress).ref
-    artifact = package(ref, parts.sources, registry, parts.blobs, Limits(), progress)
+    wish = RegisterInput(source=request.source, model=request.model, actor=request.actor)
+    ref = register(wish, parts.sources, parts.blobs, registry, progress).ref
+    artifact = package(ref, parts.outputs, registry, parts.blobs, Limits(), progress)
     image = build(ref, registry, parts.blobs, parts.base, parts.destination, progress)
     wanted = CommitInput(ref=ref, environment=request.environment, weight=request.weight, requested_by=request.actor)
     outcome = commit(wanted, registry, parts.repository, author, progress)

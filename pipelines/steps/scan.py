@@ -7,23 +7,24 @@ from pipelines.digests import Hashed, watched
 from pipelines.formats import Sniffer
 from registry.facts import FileFact, Scan
 from registry.names import VersionRef
+from registry.outputs import Outputs
 from registry.progress import Progress
 from registry.registry import Registry
-from registry.sagemaker import Sources
 
 
-def scan(ref: VersionRef, sources: Sources, registry: Registry, limits: Limits, progress: Progress) -> Scan:
+def scan(ref: VersionRef, outputs: Outputs, registry: Registry, limits: Limits, progress: Progress) -> Scan:
     """Find out what a version's training output holds, and the sha256 of all of it; known once, it is not read again.
 
     Raises:
         InvalidInput: it is damaged, or holds no model that can be served.
+        NotFound: it is gone, or the version is a number without bytes.
         Refused: it is hostile.
     """
     known = registry.fact(ref, Scan)
     if known is not None:
         return known
     version = registry.version(ref)
-    whole = Hashed(watched(sources.chunks(version.source), f"scan {ref}", version.source.size, progress))
+    whole = Hashed(watched(outputs.chunks(version), f"scan {ref}", version.source.size, progress))
     sniffer = Sniffer()
     files = []
     for member in read_archive(whole, limits):
