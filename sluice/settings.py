@@ -25,6 +25,8 @@ from pydantic_settings import (
 from gitops.release import Runtime
 from registry.errors import InvalidInput
 from registry.names import EnvironmentName
+from registry.roles import Role
+from sluice.api.config import Serve
 
 FILE = "sluice.toml"
 
@@ -42,7 +44,9 @@ class Settings(BaseSettings):
     bases: dict[Runtime, str] = Field(default={}, description="base image for each runtime, as oci:folder:tag")
     first_environment: EnvironmentName = Field(default="staging", description="where `release` commits to")
     actor: str = Field(default="", description="who asks, as commits and records name them")
+    role: Role = Field(default=Role.RELEASER, description="role to act in here; a guard against slips")
     cache: Path = Field(default_factory=lambda: _cache(), description="folder for clones; safe to delete")
+    serve: Serve = Field(default=Serve(), description="the HTTP API: see sluice.api.config")
 
     @classmethod
     def settings_customise_sources(

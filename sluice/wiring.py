@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from gitops.repository import Repository
     from pipelines.image.images import BaseImage, Destination
     from registry.aws import Clients
+    from registry.outputs import Outputs
     from registry.registry import Registry
     from registry.sagemaker import SageMakerSources
+    from registry.storage import Storage
     from registry.store import Blobs
 
 
@@ -51,27 +53,47 @@ class Wiring:
         return Clients()
 
     @cached_property
+    def storage(self) -> Storage:
+        """The bucket.
+
+        Raises:
+            InvalidInput: none is set.
+        """
+        from registry.storage import Storage
+
+        return Storage.s3(self.clients, self.bucket)
+
+    @cached_property
     def registry(self) -> Registry:
         """The model registry.
 
         Raises:
             InvalidInput: no bucket is set.
         """
+        return self._registry(max_age=0.0)
+
+    def _registry(self, max_age: float) -> Registry:
         from registry.registry import Registry
-        from registry.s3 import S3Store
 
-        return Registry(S3Store(self.clients, self._bucket))
+        if not self.settings.gitops:
+            return Registry(self.storage, max_age=max_age)
+        from gitops.lineage import GitReleases
 
-    @cached_property
+        return Registry(self.storage, releases=GitReleases(lambda: self.repository), max_age=max_age)
+
+    @property
     def blobs(self) -> Blobs:
         """Artifacts."""
-        from registry.s3 import S3Blobs
+        return self.storage.blobs
 
-        return S3Blobs(self.clients, self._bucket)
+    @property
+    def outputs(self) -> Outputs:
+        """The registry's own copies of training outputs."""
+        return self.storage.outputs
 
     @cached_property
     def sources(self) -> SageMakerSources:
-        """Training jobs."""
+        """What can be registered."""
         from registry.sagemaker import SageMakerSources
 
         return SageMakerSources(self.clients)
@@ -130,7 +152,12 @@ class Wiring:
         return actor
 
     @property
-    def _bucket(self) -> str:
+    def bucket(self) -> str:
+        """The registry's bucket.
+
+        Raises:
+            InvalidInput: none is set, or it cannot name one.
+        """
         if not self.settings.bucket:
             raise InvalidInput("No registry bucket is set: give --bucket, SLUICE_BUCKET or `bucket` in sluice.toml.")
         return check_bucket(self.settings.bucket)

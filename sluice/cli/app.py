@@ -12,7 +12,20 @@ import typer
 
 from registry.errors import SluiceError
 from registry.text import plain
-from sluice.cli import demo_command, gitops_commands, registry_commands, release_commands
+from sluice.cli import (
+    alias_commands,
+    approval_commands,
+    bucket_commands,
+    demo_command,
+    doctor_command,
+    gitops_commands,
+    model_commands,
+    moving_commands,
+    register_commands,
+    release_commands,
+    serve_command,
+    version_commands,
+)
 
 EPILOG = "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 130 interrupted, 1 anything else."
 
@@ -45,7 +58,15 @@ def _root(
 demo_command.add_to(app)
 release_commands.add_to(app)
 gitops_commands.add_to(app)
-registry_commands.add_to(app)
+register_commands.add_to(app)
+model_commands.add_to(app)
+version_commands.add_to(app)
+alias_commands.add_to(app)
+approval_commands.add_to(app)
+bucket_commands.add_to(app)
+moving_commands.add_to(app)
+doctor_command.add_to(app)
+serve_command.add_to(app)
 
 
 def main() -> None:

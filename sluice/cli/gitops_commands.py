@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from registry.roles import Role
 from sluice.cli.common import (
     AsJson,
     Bucket,
@@ -15,6 +16,7 @@ from sluice.cli.common import (
     add,
     identity,
     progressing,
+    resolved,
     wired,
 )
 from sluice.cli.output import as_json, line, table
@@ -56,7 +58,7 @@ def promote(
     """Give a version a share of an environment's traffic: below 100 it is the canary, at 100 the stable version."""
     from gitops.operations import promote_in
 
-    with wired(bucket, gitops) as parts, progressing() as progress:
+    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
         outcome = promote_in(parts.repository, _promotion(parts, ref, to, weight, unhold), identity(parts), progress)
     _say(outcome, json, unchanged=f"{ref} has {weight} % of {to} already: nothing to commit.")
 
@@ -67,15 +69,16 @@ def rollback(
     ],
     env: EnvironmentOption,
     reason: Annotated[str, typer.Option("--reason", help="Why, for the commit's message.")] = "",
+    bucket: Bucket = None,
     gitops: Gitops = None,
     json: AsJson = False,
 ) -> None:
     """Take back a model's newest release in an environment, all its steps, by one git revert, and hold the version."""
     from gitops.operations import Rollback, roll_back_in
-    from registry.names import VersionRef, check_label
+    from registry.names import check_label
 
-    ref = VersionRef.parse(model) if "@" in model else None
-    with wired(gitops=gitops) as parts, progressing() as progress:
+    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
+        ref = resolved(parts, model) if "@" in model else None
         wanted = Rollback(
             model=ref.model if ref else check_label(model),
             environment=check_label(env, "environment"),
@@ -177,7 +180,7 @@ def render(
     from registry.errors import SluiceError
 
     outcomes, refused = [], []
-    with wired(gitops=gitops) as parts, progressing() as progress:
+    with wired(gitops=gitops, needs=Role.RELEASER) as parts, progressing() as progress:
         for each in all_releases(parts.repository.head()):
             try:
                 outcome = render_in(
@@ -227,10 +230,10 @@ def init(
 
 def _promotion(parts: Wiring, ref: str, to: str, weight: int, unhold: str) -> Promotion:
     from pipelines.steps.commit import CommitInput, promotion
-    from registry.names import VersionRef, check_label
+    from registry.names import check_label
 
     request = CommitInput(
-        ref=VersionRef.parse(ref),
+        ref=resolved(parts, ref),
         environment=check_label(to, "environment"),
         weight=weight,
         requested_by=parts.actor,

@@ -6,7 +6,19 @@ from typing import Annotated
 
 import typer
 
-from sluice.cli.common import AsJson, Bucket, Gitops, VersionArgument, add, identity, progressing, wired
+from registry.roles import Role
+from sluice.cli.common import (
+    AsJson,
+    Bucket,
+    Gitops,
+    SourceArgument,
+    VersionArgument,
+    add,
+    identity,
+    progressing,
+    resolved,
+    wired,
+)
 from sluice.cli.output import as_json, line
 
 _PANEL = "Release"
@@ -20,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def release(
-    job: Annotated[str, typer.Argument(metavar="JOB", help="A finished training job: its name or ARN.")],
+    source: SourceArgument,
     model: Annotated[str, typer.Option("--model", help="The model it is a version of.")],
     env: Annotated[str | None, typer.Option("--env", help="The environment; by default the first one.")] = None,
     weight: Annotated[int, typer.Option("--weight", help="Percentage of the traffic there, 1 to 100.")] = 100,
@@ -28,7 +40,7 @@ def release(
     gitops: Gitops = None,
     json: AsJson = False,
 ) -> None:
-    """Take a training job all the way: register, scan, package, build, and commit to the first environment.
+    """Take a source all the way: register, scan, package, build, and commit to the first environment.
 
     What was done already is not done again, so a release that broke off is finished by giving the command again.
     """
@@ -36,9 +48,9 @@ def release(
     from pipelines.steps.release import release as steps
     from registry.names import check_label
 
-    with wired(bucket, gitops) as parts, progressing() as progress:
+    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
         request = ReleaseInput(
-            job=job,
+            source=source,
             model=check_label(model),
             environment=check_label(env or parts.settings.first_environment, "environment"),
             weight=weight,
@@ -55,10 +67,9 @@ def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -
     """Make a version's training output the archive that its model server reads."""
     from pipelines.archive import Limits
     from pipelines.steps.package import package as step
-    from registry.names import VersionRef
 
-    with wired(bucket) as parts, progressing() as progress:
-        artifact = step(VersionRef.parse(ref), parts.sources, parts.registry, parts.blobs, Limits(), progress)
+    with wired(bucket, needs=Role.RELEASER) as parts, progressing() as progress:
+        artifact = step(resolved(parts, ref), parts.outputs, parts.registry, parts.blobs, Limits(), progress)
     if json:
         as_json(artifact)
     else:
@@ -68,10 +79,9 @@ def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -
 def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
     """Build the serving image of a packaged version."""
     from pipelines.steps.build import build as step
-    from registry.names import VersionRef
 
-    with wired(bucket) as parts, progressing() as progress:
-        image = step(VersionRef.parse(ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
+    with wired(bucket, needs=Role.RELEASER) as parts, progressing() as progress:
+        image = step(resolved(parts, ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
     if json:
         as_json(image)
     else:

@@ -3,8 +3,9 @@
     python -m sluice.demo.aws --jobs JOBS.json --ready READY.json
 
 JOBS.json is a list of CreateTrainingJob requests, each with the outcome that the job shall have had: its
-`FinalMetricDataList` and, if not Completed, `TrainingJobStatus` and `FailureReason`. READY.json is written once the
-jobs are there, as {"port": n}. The access key that requests must carry comes from the environment.
+`FinalMetricDataList` and `BillableTimeInSeconds` and, if not Completed, `TrainingJobStatus` and `FailureReason`.
+READY.json is written once the jobs are there, as {"port": n}. The access key that requests must carry comes from the
+environment.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ACCOUNT = "123456789012"
 REGION = "us-east-1"
 SERVICES = frozenset({"ecr", "sagemaker", "sts"})
 
-_OUTCOME = frozenset({"FinalMetricDataList", "TrainingJobStatus", "FailureReason"})
+_OUTCOME = frozenset({"BillableTimeInSeconds", "FinalMetricDataList", "TrainingJobStatus", "FailureReason"})
 _CREDENTIAL = re.compile(r"AWS4-HMAC-SHA256 Credential=(?P<key>[^/,]+)/\d{8}/[^/,]+/(?P<service>[^/,]+)/aws4_request,")
 # STS's protocol wants XML; those of SageMaker and ECR read the header and take any text for the message.
 _REFUSAL = (
@@ -82,6 +83,7 @@ def _settle(record: Any, job: Mapping[str, Any]) -> None:
     record.training_job_status = job.get("TrainingJobStatus", "Completed")
     record.secondary_status = record.training_job_status
     record.failure_reason = job.get("FailureReason")
+    record.billable_time_in_seconds = job.get("BillableTimeInSeconds")
     if record.training_job_status == "InProgress":
         record.secondary_status = "Training"
         record.training_end_time = None

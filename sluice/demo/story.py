@@ -138,7 +138,7 @@ def _canary_and_back(parts: Wiring, example: Example, progress: Progress) -> Non
 
 
 def _release(parts: Wiring, example: Example, progress: Progress) -> VersionRef:
-    request = ReleaseInput(job=example.job, model=example.model, environment=STAGING, actor=_ACTOR)
+    request = ReleaseInput(source=example.job, model=example.model, environment=STAGING, actor=_ACTOR)
     return release(request, parts, _AUTHOR, progress).ref
 
 

@@ -33,6 +33,16 @@ class Ran(NamedTuple):
         """Its standard output, which must be one JSON document."""
         return json.loads(self.out)
 
+    def sentence(self, code: int) -> str:
+        """What it said, where it failed with this code, one sentence and nothing else."""
+        assert self.code == code, self.err or self.out
+        assert self.out == ""
+        lines = [line for line in self.err.splitlines() if line.startswith("sluice: ")]
+        assert len(lines) == 1, self.err
+        assert "Traceback" not in self.err
+        assert lines[0].endswith((".", ".)")), lines[0]
+        return lines[0]
+
 
 @pytest.fixture
 def sluice(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Callable[..., Ran]:
@@ -50,6 +60,16 @@ def sluice(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -
         finally:
             signal.signal(signal.SIGTERM, before)
         return Ran(code, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def refusal(sluice: Callable[..., Ran]) -> Callable[..., str]:
+    """Runs a command that must fail with this code, and gives its sentence."""
+
+    def run(code: int, *arguments: object) -> str:
+        return sluice(*arguments).sentence(code)
 
     return run
 

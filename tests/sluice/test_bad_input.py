@@ -19,13 +19,7 @@ V1, V2 = "digits-2026-11-01", "digits-2026-11-08"
 
 
 def _sentence(ran, code):
-    assert ran.code == code, ran.err or ran.out
-    assert ran.out == ""
-    lines = [line for line in ran.err.splitlines() if line.startswith("sluice: ")]
-    assert len(lines) == 1, ran.err
-    assert "Traceback" not in ran.err
-    assert lines[0].endswith((".", ".)")), lines[0]
-    return lines[0]
+    return ran.sentence(code)
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_lists_are_newest_first(sluice, released):
     assert [m["name"] for m in sluice("models", "--json").json] == ["digits"]
     versions = sluice("versions", "digits", "--json").json
     assert [(v["number"], v["state"]) for v in versions] == [(2, "built"), (1, "built")]
-    assert versions[0]["source"]["training"]["metrics"]["validation:accuracy"] == pytest.approx(0.977778)
+    assert versions[0]["metrics"]["validation:accuracy"] == pytest.approx(0.977778)
     assert "digits@2" in sluice("versions", "digits").out
 
 

@@ -1,0 +1,1 @@
+"""What `sluice doctor` does: it looks a registry over, and on request plagues it first."""
