@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,20 +14,22 @@ from pipelines.packagers import Layout, packager_of
 from pipelines.steps.package import package
 from pipelines.steps.register import RegisterInput, register
 from registry.facts import Artifact, Source, Training
-from registry.memory import MemoryBlobs, MemoryStore
+from registry.memory import MemoryBlobs, MemoryBytes, MemoryOutputs, MemoryStore, etag_of
 from registry.names import VersionRef
 from registry.progress import Silent
 from registry.registry import Registry
-from registry.store import CHUNK
+from registry.storage import Storage
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 class ExampleJobs:
-    """The training jobs of one example, from its folder, as `Sources`."""
+    """The training jobs of one example, from its folder."""
 
     def __init__(self, model: str) -> None:
         self._jobs = EXAMPLES / model / "jobs"
+        self.files: dict[str, bytes] = {}
+        """What lies at the addresses of the jobs that were found."""
 
     def find(self, job: str) -> Source:
         told = json.loads((self._jobs / job / "job.json").read_text())
@@ -38,12 +40,9 @@ class ExampleJobs:
             image=told["AlgorithmSpecification"]["TrainingImage"],
         )
         uri = f"{told['OutputDataConfig']['S3OutputPath']}/{job}/output/model.tar.gz"
-        return Source(uri=uri, etag='"example"', size=output.stat().st_size, training=training)
-
-    def chunks(self, source: Source) -> Iterator[bytes]:
-        with (self._jobs / source.training.job / "model.tar.gz").open("rb") as file:
-            while chunk := file.read(CHUNK):
-                yield chunk
+        data = output.read_bytes()
+        self.files[uri] = data
+        return Source(uri=uri, etag=etag_of(data), size=len(data), training=training)
 
 
 class Packaged(NamedTuple):
@@ -80,9 +79,11 @@ def packaged() -> Callable[[str, str], Packaged]:
     """Registers, scans and packages one training job of an example: `packaged(model, job)`."""
 
     def run(model: str, job: str) -> Packaged:
-        sources, registry, blobs = ExampleJobs(model), Registry(MemoryStore()), MemoryBlobs()
-        version = register(RegisterInput(job=job, model=model, actor="tests"), sources, registry, Silent())
-        artifact = package(version.ref, sources, registry, blobs, Limits(), Silent())
+        jobs, place = ExampleJobs(model), MemoryBytes()
+        outputs, blobs = MemoryOutputs(place, jobs.files), MemoryBlobs(place)
+        registry = Registry(Storage(MemoryStore(), outputs, blobs, place))
+        version = register(RegisterInput(source=job, model=model, actor="tests"), jobs, blobs, registry, Silent())
+        artifact = package(version.ref, outputs, registry, blobs, Limits(), Silent())
         sample = (EXAMPLES / model / "sample.json").read_bytes()
         expected = json.loads((EXAMPLES / model / "sample.expected.json").read_bytes())["class"]
         return Packaged(version.ref, artifact, blobs, sample, expected)

@@ -8,6 +8,7 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -30,8 +31,8 @@ from registry.facts import Artifact, Facts, Format, Image, Scan
 from registry.names import VersionRef
 from registry.progress import Progress, Silent
 from registry.registry import Registry
-from registry.s3 import S3Blobs, S3Store
 from registry.sagemaker import SageMakerSources
+from registry.storage import Storage
 from sluice.demo.endpoints import Endpoints
 
 TRAINING_BUCKET = "sluice-demo-training"
@@ -62,11 +63,12 @@ class World(NamedTuple):
 
     def parts(self) -> Parts:
         """Everything made anew, as another process would."""
-        store = S3Store(self.clients, self.bucket)
+        storage = Storage.s3(self.clients, self.bucket)
         return Parts(
             SageMakerSources(self.clients),
-            Registry(store, clock=lambda: CLOCK, token=lambda: "token"),
-            S3Blobs(self.clients, self.bucket),
+            storage.outputs,
+            Registry(storage, clock=lambda: CLOCK),
+            storage.blobs,
             EcrCatalog(LayoutDestination(self.folder / "images"), self.clients, self.prefix),
             self.base,
             Silent(),
@@ -101,6 +103,7 @@ class Parts(NamedTuple):
     """What the steps are handed."""
 
     sources: Any
+    outputs: Any
     registry: Registry
     blobs: Any
     destination: Any
@@ -109,14 +112,18 @@ class Parts(NamedTuple):
 
     def register(self, job: str, model: str = "m") -> VersionRef:
         return register(
-            RegisterInput(job=job, model=model, actor="tests"), self.sources, self.registry, self.progress
+            RegisterInput(source=job, model=model, actor="tests"),
+            self.sources,
+            self.blobs,
+            self.registry,
+            self.progress,
         ).ref
 
     def scan(self, ref: VersionRef) -> Scan:
-        return scan(ref, self.sources, self.registry, Limits(), self.progress)
+        return scan(ref, self.outputs, self.registry, Limits(), self.progress)
 
     def package(self, ref: VersionRef) -> Artifact:
-        return package(ref, self.sources, self.registry, self.blobs, Limits(), self.progress)
+        return package(ref, self.outputs, self.registry, self.blobs, Limits(), self.progress)
 
     def build(self, ref: VersionRef) -> Image:
         return build(ref, self.registry, self.blobs, self.base, self.destination, self.progress)
@@ -184,12 +191,16 @@ def test_a_training_job_becomes_an_image(
     stored = world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read()
     assert ("sha256:" + hashlib.sha256(stored).hexdigest(), len(stored)) == (facts.artifact.blob, facts.artifact.size)
     folder = f"models/{model}/versions/9999999998-1"
-    assert {name for name in world.objects() if not name.startswith(f"models/{model}/sources/")} == {
+    assert {name for name in lasting(world) if not name.startswith(f"models/{model}/sources/")} == {
         "sluice.json",
         f"models/{model}/model.json",
+        f"models/{model}/log/9999999998-1.json",
         key,
-        *(f"{folder}/{fact}.json" for fact in ("version", "scan", "artifact", "image")),
+        *(f"{folder}/{fact}.json" for fact in ("scan", "artifact", "image")),
     }
+    assert [name for name in world.objects() if name.startswith("outputs/")] == [
+        world.parts().registry.version(ref).output
+    ]
 
 
 @pytest.mark.parametrize(("model", "job"), [e[:2] for e in EXAMPLES], ids=["digits", "wine"])
@@ -215,6 +226,11 @@ def test_each_step_again_changes_nothing(model: str, job: str, world: World, rec
 def without_marker(objects: dict[str, Any]) -> dict[str, Any]:
     """The objects but for the one that a registry probes the bucket with."""
     return {key: value for key, value in objects.items() if key != "sluice.json"}
+
+
+def lasting(world: World) -> set[str]:
+    """The keys but for what a broken-off run leaves beside: a copy that nobody names, events of what never was."""
+    return {key for key in world.objects() if not key.startswith(("outputs/", "events/"))}
 
 
 class _Unwritten(Exception):
@@ -275,7 +291,7 @@ class Fuse:
 class Fused:
     """A part whose effects burn a fuse, each when it is done."""
 
-    EFFECTS = frozenset({"create", "replace", "put", "tag", "create_repository", "put_image"})
+    EFFECTS = frozenset({"create", "replace", "put", "tag", "create_repository", "put_image", "own"})
 
     def __init__(self, part: Any, fuse: Fuse) -> None:
         self._part, self._fuse = part, fuse
@@ -313,10 +329,12 @@ def fused(world: World, fuse: Fuse) -> Parts:
     parts = world.parts()
     inner: Any = Fused(LayoutDestination(world.folder / "images"), fuse)
     clients: Any = FusedClients(world.clients, fuse)
-    store: Any = Fused(S3Store(world.clients, world.bucket), fuse)
+    there = Storage.s3(world.clients, world.bucket)
+    store, outputs, blobs = (Fused(part, fuse) for part in (there.store, there.outputs, there.blobs))
+    storage: Any = replace(there, store=store, outputs=outputs, blobs=blobs)
     return parts._replace(
-        registry=Registry(store, clock=lambda: CLOCK, token=lambda: "token"),
-        blobs=Fused(parts.blobs, fuse),
+        registry=Registry(storage, clock=lambda: CLOCK),
+        blobs=blobs,
         destination=EcrCatalog(inner, clients, world.prefix),
     )
 
@@ -325,7 +343,7 @@ def fused(world: World, fuse: Fuse) -> Parts:
 def test_killed_anywhere_and_run_again_it_ends_the_same(model: str, job: str, world: World, tmp_path: Path) -> None:
     ref, wanted = world.parts().all(job, model)
     version = world.parts().registry.version(ref)
-    objects, files = set(world.objects()), world.files()
+    objects, files = lasting(world), world.files()
 
     def clear() -> None:
         for key in world.objects():
@@ -342,37 +360,45 @@ def test_killed_anywhere_and_run_again_it_ends_the_same(model: str, job: str, wo
         else:
             break
         assert here.parts().all(job, model) == (ref, wanted), n
-        assert here.parts().registry.version(ref) == version, n
-        assert set(here.objects()) == objects, n
+        found = here.parts().registry.version(ref)
+        assert found.model_copy(update={"output": version.output}) == version, n
+        assert found.output in here.objects()
+        assert lasting(here) == objects, n
         assert here.files() == files, n
     assert 15 < n < 1000, "the work never ended, or nothing was counted"
 
 
-def test_a_source_that_was_replaced_after_registration_is_a_conflict(world: World) -> None:
+def test_a_version_outlives_its_source(world: World) -> None:
     job = world.job(targz(SAVED_MODEL))
     ref = world.parts().register(job)
     world.put_output(job, targz({**SAVED_MODEL, "1/more": b"x"}))
+    seen = world.parts().scan(ref)
+    assert seen.source == "sha256:" + hashlib.sha256(targz(SAVED_MODEL)).hexdigest()
+    world.s3.delete_object(Bucket=TRAINING_BUCKET, Key=f"output/{job}/output/model.tar.gz")
+    assert world.parts().package(ref).source == seen.source
+
+
+def test_a_copy_that_was_changed_or_is_gone(world: World) -> None:
+    ref = world.parts().register(world.job(targz(SAVED_MODEL)))
+    key = world.parts().registry.version(ref).output
+    world.s3.put_object(Bucket=world.bucket, Key=key, Body=targz({**SAVED_MODEL, "1/more": b"x"}))
     for step in (world.parts().scan, world.parts().package):
-        with pytest.raises(Conflict, match=r"was replaced after it was registered: .*\.$"):
+        with pytest.raises(Refused, match=r"copy of m@1 .* bytes where .* were registered: restore it"):
+            step(ref)
+    world.s3.delete_object(Bucket=world.bucket, Key=key)
+    for step in (world.parts().scan, world.parts().package):
+        with pytest.raises(NotFound, match=r"copy of m@1 .* is gone: restore it"):
             step(ref)
     assert world.parts().registry.facts(ref) == Facts()
 
 
-def test_a_source_that_is_gone_is_not_found(world: World) -> None:
-    job = world.job(targz(SAVED_MODEL))
-    ref = world.parts().register(job)
-    world.s3.delete_object(Bucket=TRAINING_BUCKET, Key=f"output/{job}/output/model.tar.gz")
-    with pytest.raises(NotFound, match=r"is gone: .*\.$"):
-        world.parts().package(ref)
-
-
 class Other:
-    """Sources whose bytes are others than when they were scanned, though S3 says nothing of it."""
+    """Outputs whose bytes are others than when they were scanned, though S3 says nothing of it."""
 
     def __init__(self, data: bytes) -> None:
         self._data = data
 
-    def chunks(self, source: object) -> Iterator[bytes]:
+    def chunks(self, version: object) -> Iterator[bytes]:
         yield self._data
 
 
@@ -393,7 +419,7 @@ def test_bytes_that_differ_from_the_scan_are_refused(files: dict[str, bytes], wo
     parts.scan(ref)
     before = world.objects()
     with pytest.raises(Refused, match=r"changed since\.$"):
-        parts._replace(sources=Other(targz(files))).package(ref)
+        parts._replace(outputs=Other(targz(files))).package(ref)
     assert world.objects() == before
     assert world.parts().package(ref).type == "saved-model"
 
@@ -489,6 +515,6 @@ def test_a_model_of_several_parts_is_stored_by_its_digest_and_leaves_no_upload(w
     other = again.register(world.job(targz(files)))
     again.scan(other)
     with pytest.raises(Refused, match="holds other bytes"):
-        again._replace(sources=Other(targz(changed))).package(other)
+        again._replace(outputs=Other(targz(changed))).package(other)
     assert len([key for key in world.objects() if key.startswith(("blobs/", "uploads/"))]) == 1
     assert world.s3.list_multipart_uploads(Bucket=world.bucket).get("Uploads", []) == []

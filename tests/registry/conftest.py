@@ -12,8 +12,9 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import pytest
@@ -21,11 +22,16 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
+from registry import keys
 from registry.aws import Clients
-from registry.facts import Source, Training
-from registry.memory import MemoryStore
+from registry.changes import Model
+from registry.facts import ENTRY_MAX, Entry, Source, SourceClaim, Training, Version
+from registry.memory import MemoryBlobs, MemoryBytes, MemoryOutputs, MemoryStore
+from registry.registry import Registry
 from registry.s3 import S3Blobs, S3Store
-from registry.store import Store, Stored
+from registry.s3bytes import S3Bytes
+from registry.storage import Storage
+from registry.store import AlreadyExists, Changed, Store, Stored
 from sluice.demo.endpoints import Endpoints, without_aws
 
 if TYPE_CHECKING:
@@ -156,13 +162,13 @@ class SharedClients(Clients):
 
     def __init__(self) -> None:
         super().__init__()
-        self._s3: dict[str, S3Client] = {}
+        self._of: dict[str, Clients] = {}
 
     def s3(self) -> S3Client:
         url = os.environ["AWS_ENDPOINT_URL_S3"]
-        if url not in self._s3:
-            self._s3[url] = super().s3()
-        return self._s3[url]
+        if url not in self._of:
+            self._of[url] = Clients()
+        return self._of[url].s3()
 
 
 @pytest.fixture(scope="session")
@@ -346,6 +352,48 @@ def moto_store(moto_url: str, clients: Clients, monkeypatch: pytest.MonkeyPatch)
     return S3Store(clients, name)
 
 
+class Below:
+    """A store under a prefix of another one, so that a bucket with other things in it will do."""
+
+    def __init__(self, inner: S3Store, prefix: str) -> None:
+        self._inner, self._prefix = inner, prefix
+
+    def get(self, key: str) -> Stored | None:
+        return self._inner.get(self._prefix + key)
+
+    def create(self, key: str, data: bytes) -> str:
+        try:
+            return self._inner.create(self._prefix + key, data)
+        except AlreadyExists as error:
+            raise AlreadyExists(key, error.stored) from error
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        try:
+            return self._inner.replace(self._prefix + key, data, etag)
+        except Changed as error:
+            raise Changed(key) from error
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
+        begin = self._prefix + after if after else ""
+        for key in self._inner.list(self._prefix + prefix, after=begin, limit=limit):
+            yield key.removeprefix(self._prefix)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return (folder.removeprefix(self._prefix) for folder in self._inner.folders(self._prefix + prefix))
+
+
+@pytest.fixture
+def amazon_store() -> Iterator[Below]:
+    """On S3 itself, in the bucket that SLUICE_TEST_BUCKET names, with the credentials of the environment."""
+    bucket = os.environ.get("SLUICE_TEST_BUCKET")
+    if not bucket:
+        pytest.skip("no bucket in S3: set SLUICE_TEST_BUCKET to one, with AWS credentials")
+    clients, prefix = Clients(), f"sluice-contract-{uuid.uuid4().hex}/"
+    yield Below(S3Store(clients, bucket), prefix)
+    bytes_ = S3Bytes(clients, bucket)
+    bytes_.delete([found.key for found in bytes_.objects(prefix)])
+
+
 class Killed(BaseException):
     """The process ended here, as far as the code under test can tell."""
 
@@ -384,6 +432,71 @@ class Interrupted:
                 self._act()
 
 
+class Watched:
+    """A store that keeps (verb, key) of each request in `requests`, and asks `before` and `after` it.
+
+    Both are given verb and key, and may do what they like: wait, raise, write something else.
+    """
+
+    def __init__(self, inner: Store) -> None:
+        self.inner = inner
+        self.before: Callable[[str, str], None] = lambda verb, key: None
+        self.after: Callable[[str, str], None] = lambda verb, key: None
+        self.requests: list[tuple[str, str]] = []
+
+    def get(self, key: str) -> Stored | None:
+        return self._do("get", key, lambda: self.inner.get(key))
+
+    def create(self, key: str, data: bytes) -> str:
+        return self._do("create", key, lambda: self.inner.create(key, data))
+
+    def replace(self, key: str, data: bytes, etag: str) -> str:
+        return self._do("replace", key, lambda: self.inner.replace(key, data, etag))
+
+    def list(self, prefix: str, *, after: str = "", limit: int | None = None) -> Iterator[str]:
+        found = self._do("list", prefix, lambda: [*self.inner.list(prefix, after=after, limit=limit)])
+        self.requests += [("list", prefix)] * ((len(found) - 1) // 1000)
+        return iter(found)
+
+    def folders(self, prefix: str) -> Iterator[str]:
+        return iter(self._do("folders", prefix, lambda: [*self.inner.folders(prefix)]))
+
+    def _do(self, verb: str, key: str, request: Callable[[], T]) -> T:
+        self.requests.append((verb, key))
+        self.before(verb, key)
+        try:
+            return request()
+        finally:
+            self.after(verb, key)
+
+
+@pytest.fixture
+def watched() -> type[Watched]:
+    return Watched
+
+
+@pytest.fixture
+def bulk(source: Callable[..., Source]) -> Callable[..., None]:
+    """Puts many versions into a store at once, as registrations of long ago did, whose events are forgotten."""
+
+    def put(store: Store, count: int, *, model: str = "fraud", first: int = 1, per: int = ENTRY_MAX) -> None:
+        at = datetime(2026, 1, 1, tzinfo=UTC)
+        if first == 1:
+            store.create(keys.model(model), Model(name=model, created_at=at, created_by="ann").to_bytes())
+        for start in range(first, first + count, per):
+            versions = tuple(
+                Version(model=model, number=n, source=source(f"old-{n}"), created_at=at, created_by="ann")
+                for n in range(start, min(start + per, first + count))
+            )
+            entry = Entry(token=f"bulk-{start}", versions=versions)
+            store.create(keys.entry(versions[0].ref), entry.to_bytes())
+            for version in versions:
+                claim = SourceClaim(identity=version.source.identity, after=start - 1)
+                store.create(keys.source(model, claim.identity), claim.to_bytes())
+
+    return put
+
+
 @pytest.fixture
 def interrupted() -> type[Interrupted]:
     return Interrupted
@@ -406,5 +519,41 @@ def source() -> Callable[..., Source]:
             size=12,
             training=Training.model_validate({"job": job, "arn": arn, "image": "training:1", **training}),
         )
+
+    return make
+
+
+class Clock:
+    """The time, and as much later as the test says."""
+
+    def __init__(self) -> None:
+        self.later = timedelta()
+
+    def __call__(self) -> datetime:
+        return datetime.now(UTC) + self.later
+
+    def advance(self, **by: float) -> None:
+        self.later += timedelta(**by)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of this test's registries and of their bytes."""
+    return Clock()
+
+
+@pytest.fixture
+def place(clock: Clock) -> MemoryBytes:
+    """The bytes of this test's registries."""
+    return MemoryBytes(clock)
+
+
+@pytest.fixture
+def on(place: MemoryBytes, clock: Clock) -> Callable[..., Registry]:
+    """Makes a registry, as a new process would, over a store; all of them share the bytes."""
+
+    def make(store: Store, **options: Any) -> Registry:
+        storage = Storage(store, MemoryOutputs(place), MemoryBlobs(place), place)
+        return Registry(storage, **{"clock": clock, **options})
 
     return make

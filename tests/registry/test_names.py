@@ -10,16 +10,21 @@ from pydantic import BaseModel, ValidationError
 
 from registry.errors import InvalidInput
 from registry.names import (
+    LATEST,
     MODEL_NAME_MAX,
+    AliasName,
+    AliasRef,
     Digest,
     EnvironmentName,
     ImageRef,
     ModelName,
     S3Uri,
     VersionRef,
+    check_alias,
     check_digest,
     check_image,
     check_label,
+    parse_reference,
 )
 
 HEX = "0123456789abcdef"
@@ -60,6 +65,41 @@ def test_what_is_not_a_version_is_one_sentence(text: str) -> None:
     assert "\n" not in said
     assert len(said) < 400
     assert said or str(VersionRef.parse(text)) == text
+
+
+@given(LABELS, NUMBERS, LABELS | st.just(LATEST))
+def test_a_reference_reads_as_it_is_written(model: str, number: int, alias: str) -> None:
+    version = VersionRef(model=model, number=number)
+    assert parse_reference(str(version)) == version
+    named = AliasRef(model=model, alias=alias)
+    assert str(named) == f"{model}@{alias}"
+    assert parse_reference(str(named)) == named
+
+
+@given(JUNK | st.tuples(LABELS, JUNK).map("@".join))
+@example("fraud@")
+@example("fraud@Champion")
+@example("fraud@a--b")
+@example("fraud@é")
+@example("fraud@ª")
+@example("fraud@latest\n")
+@example("fraud@champion@2")
+@example("fraud@" + "a" * 41)
+@example("Fraud@latest")
+def test_what_is_no_reference_is_one_sentence(text: str) -> None:
+    said = refusal(parse_reference, text)
+    assert "\n" not in said
+    assert len(said) < 500
+    assert said or str(parse_reference(text)) == text
+
+
+def test_latest_is_no_alias_that_anybody_moves() -> None:
+    assert check_alias("champion") == "champion"
+    for name in (LATEST, "7", "Champion", "a/b", ""):
+        with pytest.raises(InvalidInput):
+            check_alias(name)
+    with pytest.raises(InvalidInput, match=r"^latest always names the newest version: give the alias another name\.$"):
+        check_alias(LATEST)
 
 
 @pytest.mark.parametrize(
@@ -230,11 +270,12 @@ def test_objects_that_look_odd_but_are_none_the_less(uri: str) -> None:
 class Fields(BaseModel):
     model: ModelName = "fraud"
     environment: EnvironmentName = "prod"
+    alias: AliasName = "champion"
     digest: Digest = DIGEST
     image: ImageRef = f"ghcr.io/a@{DIGEST}"
 
 
-@pytest.mark.parametrize("field", ["model", "environment", "digest", "image"])
+@pytest.mark.parametrize("field", ["model", "environment", "alias", "digest", "image"])
 def test_as_a_field_it_says_where_it_is_wrong(field: str) -> None:
     with pytest.raises(ValidationError) as caught:
         Fields.model_validate({field: "No Good"})

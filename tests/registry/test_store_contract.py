@@ -1,4 +1,4 @@
-"""What every store must do: in memory, on SeaweedFS and on moto's S3."""
+"""What every store must do: in memory, on SeaweedFS, on moto's S3, and on S3 itself where there are credentials."""
 
 from __future__ import annotations
 
@@ -9,24 +9,26 @@ from typing import Any
 
 import pytest
 
+from registry import keys
 from registry.aws import Clients
 from registry.errors import Conflict, Refused, SluiceError
 from registry.facts import Format, Scan, Source
 from registry.names import VersionRef
 from registry.registry import Registry
 from registry.s3 import S3Store
+from registry.storage import Storage
 from registry.store import AlreadyExists, Changed, Store
 
 NO_ETAG = '"00000000000000000000000000000000"'
 ODD = ["a b", "ä/ö", "日本語/鍵", "plus+and&=", "100%", "%2F", "q?x=1#y", "z'\"<>", "~", "\U0001f600"]
 
 
-@pytest.fixture(params=["memory", "s3", "moto"])
+@pytest.fixture(params=["memory", "s3", "moto", "amazon"])
 def store(request: pytest.FixtureRequest) -> Store:
     return request.getfixturevalue(f"{request.param}_store")
 
 
-@pytest.fixture(params=["memory", "s3", "moto"])
+@pytest.fixture(params=["memory", "s3", "moto", "amazon"])
 def atomic_store(request: pytest.FixtureRequest) -> Store:
     if request.param == "moto":
         pytest.skip("moto checks a condition and then writes, without a lock: races cannot be judged there")
@@ -264,13 +266,13 @@ def test_a_store_that_ignores_conditions_is_refused_before_anything_is_written(
     if used:
         s3_store.create("sluice.json", b"{}")
     proxy.strip = frozenset(strip)
-    registry = Registry(S3Store(proxied, s3_store.bucket))
+    registry = Registry(Storage.s3(proxied, s3_store.bucket))
     condition = "If-None-Match" if "if-none-match" in strip else "If-Match"
     for _ in range(2):
         with pytest.raises(Refused, match=f"ignores the {condition} condition.*: use S3, or"):
             registry.register("fraud", source("j1"), actor="ann")
         with pytest.raises(Refused, match=condition):
-            registry.record(VersionRef(model="fraud", number=1), SCAN)
+            registry.records.create(keys.fact(VersionRef(model="fraud", number=1), SCAN.kind), SCAN)
     assert list(s3_store.list("")) == ["sluice.json"]
 
 
@@ -281,7 +283,7 @@ def test_a_store_that_does_not_know_conditions_is_refused(
     sentence = f"<Error><Code>{code}</Code><Message>A header implies what is not implemented</Message></Error>"
     proxy.fault = lambda request: f"answer 501 {sentence}" if request.method == "PUT" else ""
     with pytest.raises(Refused, match="NotImplemented"):
-        Registry(S3Store(proxied, s3_store.bucket)).register("fraud", source("j1"), actor="ann")
+        Registry(Storage.s3(proxied, s3_store.bucket)).register("fraud", source("j1"), actor="ann")
     assert list(s3_store.list("")) == []
 
 
