@@ -58,15 +58,20 @@ def clients(aws: Endpoints) -> Clients:
 
 
 @pytest.fixture
-def new_bucket(endpoints: Endpoints) -> Callable[[], str]:
-    """Makes an empty bucket on SeaweedFS and gives its name."""
+def new_bucket(endpoints: Endpoints) -> Iterator[Callable[[], str]]:
+    """Makes an empty bucket on SeaweedFS, which holds some 70 at once, and drops it after the test."""
+    made: list[str] = []
 
     def make() -> str:
-        name = f"t-{uuid.uuid4().hex[:20]}"
-        create_bucket(endpoints, name)
-        return name
+        made.append(f"t-{uuid.uuid4().hex[:20]}")
+        create_bucket(endpoints, made[-1])
+        return made[-1]
 
-    return make
+    yield make
+    s3 = endpoints.client("s3")
+    for name in made:
+        s3.delete_bucket(Bucket=name)  # SeaweedFS deletes what is in it, too
+    s3.close()
 
 
 @pytest.fixture
