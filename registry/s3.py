@@ -1,4 +1,4 @@
-"""The store in S3, and in anything that speaks it; beside it s3read, s3copy and s3bytes know S3's requests, no other.
+"""The store in S3, and in anything that speaks it; beside it only the other s3… modules know S3's requests.
 
 Conditional writes are PutObject with If-None-Match and If-Match (S3 user guide, "Conditional requests"). Large bytes
 go up under a name of their own and are copied to their digest, since not every S3 decides a condition on

@@ -86,6 +86,10 @@ class Objects:
         return ask_s3(self._translating, "PutObject", lambda: self._put(key, data, etag))
 
     def _put(self, key: str, data: bytes, etag: str | Literal["create"]) -> str:
+        if not is_plain(key):
+            raise InvalidInput(
+                f"{key[:200]!r} would be written under another key: give one without empty parts or dots."
+            )
         answer = self._store().put(key, data, mode="create" if etag == "create" else {"e_tag": etag})
         return answer["e_tag"] or ""
 

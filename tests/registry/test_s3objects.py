@@ -157,3 +157,16 @@ def test_on_aws_the_bucket_is_in_the_hosts_name_and_elsewhere_in_the_path(
 )
 def test_keys_that_would_become_others_are_none(key: str, plain: bool) -> None:
     assert is_plain(key) is plain
+
+
+@pytest.mark.parametrize("key", ["a/", "a//b", "a/../b"])
+def test_nothing_is_written_or_read_under_a_key_that_would_become_another(
+    environment: pytest.MonkeyPatch, seen: list[str], key: str
+) -> None:
+    store = S3Store(Clients(), "registry")
+    with pytest.raises(InvalidInput, match="would be written under another key"):
+        store.create(key, b"x")
+    with pytest.raises(InvalidInput, match="would be written under another key"):
+        store.replace(key, b"x", '"1"')
+    assert store.get(key) is None
+    assert seen == []
