@@ -112,6 +112,10 @@ class Clients:
         client: ECRClient = self._client("ecr")
         return client
 
+    def kms(self) -> Any:
+        """A client for KMS."""
+        return self._client("kms")
+
     def credentials(self) -> ReadOnlyCredentials | None:
         """The credentials as they are now, renewed where they had to be; None where there are none.
 

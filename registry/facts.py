@@ -11,9 +11,9 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Annotated, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, NonNegativeInt, PositiveInt
 
-from registry.limits import INPUTS_MAX, Actor, Description, Line, Metrics, Parameters, Reason, Tags, Token
+from registry.limits import INPUTS_MAX, TENSORS_MAX, Actor, Description, Line, Metrics, Parameters, Reason, Tags, Token
 from registry.names import Digest, ImageRef, ModelName, VersionNumber, VersionRef
 
 ENTRY_MAX = 64
@@ -167,11 +167,41 @@ class Format(StrEnum):
     """What a training output holds."""
 
     TORCHSCRIPT = "torchscript"
+    EAGER = "eager"
+    """PyTorch weights, and Python code that makes the model of them."""
+    MAR = "mar"
+    """A `.mar` that was packed before."""
     SAVED_MODEL = "saved-model"
+    ONNX = "onnx"
+    TRITON = "triton"
+    """A Triton model repository."""
+
+
+class Severity(StrEnum):
+    """How bad a finding is, from mere news to what runs somebody's code when it is loaded."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    DANGER = "danger"
+
+
+SEVERITIES = tuple(Severity)
+"""The least first."""
+
+
+class Finding(Record):
+    """Something in a training output that who decides on it should know."""
+
+    path: str
+    """In the archive; inside a file that is an archive itself, `model.pt!archive/data.pkl`."""
+    rule: Token
+    """What kind of finding it is: `pickle-global`, `keras-lambda`, `code` …"""
+    severity: Severity
+    detail: Line = ""
 
 
 class Scan(Record):
-    """What is inside a training output, read once from end to end and found harmless."""
+    """What is inside a training output, read once from end to end."""
 
     kind: ClassVar = "scan"
 
@@ -179,8 +209,57 @@ class Scan(Record):
     size: NonNegativeInt
     format: Format
     root: str
-    """The SavedModel's folder, or the TorchScript file, inside the archive."""
+    """The SavedModel's or model repository's folder, or the model's or weights' file, inside the archive."""
     files: tuple[FileFact, ...]
+    findings: tuple[Finding, ...] = ()
+    scanner: Line = ""
+    """What looked for findings, with its version; empty where nothing did."""
+
+    @property
+    def worst(self) -> Severity | None:
+        """The severity of the worst finding, None where there are none."""
+        return max((finding.severity for finding in self.findings), key=SEVERITIES.index, default=None)
+
+
+class DType(StrEnum):
+    """The type of a tensor's elements, as ONNX, TensorFlow and PyTorch agree on it."""
+
+    BOOL = "bool"
+    INT8 = "int8"
+    INT16 = "int16"
+    INT32 = "int32"
+    INT64 = "int64"
+    UINT8 = "uint8"
+    UINT16 = "uint16"
+    UINT32 = "uint32"
+    UINT64 = "uint64"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    STRING = "string"
+
+
+class Tensor(Record):
+    """One input or output of a model."""
+
+    name: Line
+    dtype: DType
+    shape: tuple[NonNegativeInt | None, ...] | None
+    """Elements along each axis, None along one that may have any number of them; None where even the rank is open."""
+
+
+class Signature(Record):
+    """What a model takes and gives, and a request that it answers."""
+
+    kind: ClassVar = "signature"
+
+    inputs: Annotated[tuple[Tensor, ...], Field(max_length=TENSORS_MAX)] = ()
+    outputs: Annotated[tuple[Tensor, ...], Field(max_length=TENSORS_MAX)] = ()
+    sample: JsonValue = None
+    """The body of a request as the model's server takes it, null where none is known."""
+    told_by: Line
+    """Where it is from: a file of the training output, or the model itself."""
 
 
 class Artifact(Record):
@@ -188,7 +267,7 @@ class Artifact(Record):
 
     kind: ClassVar = "artifact"
 
-    type: Literal["mar", "saved-model"]
+    type: Literal["mar", "saved-model", "triton"]
     source: Digest
     blob: Digest
     size: PositiveInt
@@ -196,8 +275,17 @@ class Artifact(Record):
     """In the order in which they lie in the blob."""
 
 
+class Delivery(StrEnum):
+    """How a model comes to its server."""
+
+    IMAGE = "image"
+    """In one image with it."""
+    VOLUME = "volume"
+    """In an image of its own, which Kubernetes mounts into the server's pod."""
+
+
 class Image(Record):
-    """The serving image, as it was pushed."""
+    """The image of a version, as it was pushed."""
 
     kind: ClassVar = "image"
 
@@ -207,6 +295,10 @@ class Image(Record):
     runtime: str
     size: PositiveInt
     """Bytes of manifest, config and layers together, as a node pulls them."""
+    delivery: Delivery = Delivery.IMAGE
+    server: ImageRef | None = None
+    """The model server's image that mounts this one; where it is delivered as a volume only."""
+    platform: Line = "linux/amd64"
 
 
 class Smoke(Record):
@@ -241,8 +333,8 @@ class Tombstone(Record):
     by: Actor
 
 
-FACTS: Mapping[str, type[Scan | Artifact | Image | Smoke | SignOff]] = {
-    fact.kind: fact for fact in (Scan, Artifact, Image, Smoke, SignOff)
+FACTS: Mapping[str, type[Scan | Signature | Artifact | Image | Smoke | SignOff]] = {
+    fact.kind: fact for fact in (Scan, Signature, Artifact, Image, Smoke, SignOff)
 }
 """What may be recorded of a version, by its name in keys and addresses."""
 
@@ -258,6 +350,7 @@ class Facts(Record):
     """All that is known of a version beside its registration; None where it is not known yet."""
 
     scan: Scan | None = None
+    signature: Signature | None = None
     artifact: Artifact | None = None
     image: Image | None = None
     smoke: Smoke | None = None

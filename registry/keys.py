@@ -105,6 +105,15 @@ def segment(name: str, number: int) -> str:
     return f"models/{check_label(name)}/index/{number:07d}.jsonl"
 
 
+def layer(recipe: str) -> str:
+    """What is known of an image layer that was made of this recipe, 64 hexadecimal digits.
+
+    Belongs to no model, and may be deleted at any time: what is missing is made again. So neither an audit nor garbage
+    collection looks at these, and a model that moves leaves them behind.
+    """
+    return f"layers/{check_digest(f'sha256:{recipe}').removeprefix('sha256:')}.json"
+
+
 EVENTS = "events/"
 """What the keys of events begin with, oldest first."""
 

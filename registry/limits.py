@@ -18,6 +18,8 @@ PARAMETERS_MAX, PARAMETER_MAX = 500, 6_000
 LINKS_MAX, LINK_MAX = 20, 2_000
 DESCRIPTION_MAX, REASON_MAX, ACTOR_MAX = 5_000, 1_000, 200
 INPUTS_MAX, URI_MAX = 100, 2_048
+TENSORS_MAX = 1_000
+"""Inputs, or outputs, of one model."""
 PAGE_MAX = 10_000
 """Versions, models or events in one page."""
 COMPARE_MAX = 20

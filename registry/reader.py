@@ -20,7 +20,7 @@ from registry.catalog import Catalog
 from registry.changes import Alias, Approval, Decision, Model, Move, Summary
 from registry.compare import Comparison, compare
 from registry.errors import NotFound
-from registry.facts import Artifact, Facts, Image, Scan, SignOff, Smoke, Source, Tombstone, Version
+from registry.facts import FACTS, Artifact, Facts, Image, Scan, Signature, SignOff, Smoke, Source, Tombstone, Version
 from registry.feed import Feed
 from registry.index import Index
 from registry.lineage import Deployment, Lineage, NoReleases, Releases, lineage, trained_on
@@ -35,7 +35,7 @@ from registry.verify import Verification, verify
 _RESOLVED = 10_000
 """Models whose aliases are kept in mind."""
 
-F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+F = TypeVar("F", Scan, Signature, Artifact, Image, Smoke, SignOff)
 R = TypeVar("R")
 
 
@@ -125,7 +125,7 @@ class Reader:
             self.version(ref)
         found = {
             kind.kind.replace("-", "_"): self.records.read(keys.fact(ref, kind.kind), kind)
-            for kind in (Scan, Artifact, Image, Smoke, SignOff, Tombstone)
+            for kind in (*FACTS.values(), Tombstone)
             if f"{kind.kind}.json" in kinds
         }
         return Facts.model_validate(found)

@@ -13,7 +13,7 @@ from typing import TypeVar
 from registry import aliases, collect, decisions, eventlog, keys, log, models
 from registry.changes import Alias, Approval, Decision, Deletion, Event, EventKind, Model, ModelEdit
 from registry.errors import Conflict
-from registry.facts import Artifact, Image, Scan, SignOff, Smoke, Source, Tombstone
+from registry.facts import Artifact, Image, Scan, Signature, SignOff, Smoke, Source, Tombstone
 from registry.names import LATEST, VersionRef, check_label
 from registry.progress import Progress, Silent
 from registry.reader import Reader
@@ -21,7 +21,7 @@ from registry.registering import Registered, draft_of
 from registry.roles import Role
 from registry.training import commit_of
 
-F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+F = TypeVar("F", Scan, Signature, Artifact, Image, Smoke, SignOff)
 R = TypeVar("R")
 
 __all__ = ["Registered", "Registry"]

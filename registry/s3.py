@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from itertools import islice
 from typing import TYPE_CHECKING
 from uuid import uuid4
@@ -22,13 +22,13 @@ from registry.progress import Progress
 from registry.s3copy import complete, copy, uploading
 from registry.s3objects import Objects, is_plain
 from registry.s3read import RangeReader, ask_s3, contents, get_chunks, head
-from registry.store import CHUNK, AlreadyExists, Blob, Changed, Stored
+from registry.s3upload import parts_of, send_parts
+from registry.store import AlreadyExists, Blob, Changed, Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
-_PART = 16 * CHUNK
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 _TURNS = 3
 
@@ -121,10 +121,10 @@ class S3Blobs:
 
     def put(self, chunks: Iterable[bytes], *, what: str, progress: Progress) -> Blob:
         """Store the bytes: one request where they fit a part, else a multipart upload and a server-side copy."""
-        parts = _parts(chunks)
+        parts = parts_of(chunks)
         begin = list(islice(parts, 2))
         if len(begin) < 2:
-            return self._put_small(b"".join(begin), what, progress)
+            return self._put_small(bytes(begin[0]) if begin else b"", what, progress)
         staging = keys.upload(uuid4().hex)
         try:
             blob = self._put_parts(staging, _drained(begin, parts), what, progress)
@@ -143,18 +143,17 @@ class S3Blobs:
         progress.bytes(what, blob.size, blob.size)
         return blob
 
-    def _put_parts(self, key: str, parts: Iterable[bytes], what: str, progress: Progress) -> Blob:
+    def _put_parts(self, key: str, parts: Iterable[bytearray], what: str, progress: Progress) -> Blob:
         digest, size = hashlib.sha256(), 0
         done: list[CompletedPartTypeDef] = []
         place = self._place(key)
-        with uploading(self._s3, place) as upload:
-            for number, part in enumerate(parts, start=1):
-                digest.update(part)
-                answer = ask_s3(
-                    self._s3.upload_part, Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=part
-                )
-                done.append({"PartNumber": number, "ETag": answer["ETag"]})
-                size += len(part)
+        with (
+            uploading(self._s3, place) as upload,
+            closing(send_parts(self._s3, place, upload, _hashing(parts, digest))) as sent,
+        ):
+            for length, part in sent:
+                done.append(part)
+                size += length
                 progress.bytes(what, size, None)
             complete(self._s3, place, upload, done, size)
         progress.bytes(what, size, size)
@@ -201,22 +200,17 @@ class S3Blobs:
         found = head(self._s3, self.bucket, keys.blob(digest))
         if found is None:
             raise NotFound(f"The bucket has no blob {digest}: package the version again.")
-        yield RangeReader(self._s3, self.bucket, keys.blob(digest), found)
+        with RangeReader(self._s3, self.bucket, keys.blob(digest), found) as reader:
+            yield reader
 
 
-def _parts(chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """The same bytes in parts of 16 MiB, the last one shorter."""
-    buffer = bytearray()
-    for chunk in chunks:
-        buffer += chunk
-        while len(buffer) >= _PART:
-            yield bytes(buffer[:_PART])
-            del buffer[:_PART]
-    if buffer:
-        yield bytes(buffer)
+def _hashing(parts: Iterable[bytearray], digest: hashlib._Hash) -> Iterator[bytearray]:
+    for part in parts:
+        digest.update(part)
+        yield part
 
 
-def _drained(begin: list[bytes], rest: Iterator[bytes]) -> Iterator[bytes]:
+def _drained(begin: list[bytearray], rest: Iterator[bytearray]) -> Iterator[bytearray]:
     """`begin`, each dropped as it is given, so that it is in memory no longer than it must; then `rest`."""
     while begin:
         yield begin.pop(0)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple, ParamSpec, TypeVar
 
 from registry.aws import Answered, ask
@@ -22,6 +25,9 @@ T = TypeVar("T")
 
 _RESUMES = 5
 _READ_AHEAD = 4 * CHUNK
+_AFTER_MOVE = CHUNK // 16
+_SPAN = 8 * CHUNK
+_AT_ONCE = 2
 
 
 class _BrokeOff(Unavailable):
@@ -72,28 +78,54 @@ def contents(
 def get_chunks(s3: S3Client, bucket: str, key: str, found: Head) -> Iterator[bytes]:
     """The object's bytes in order, 1 MiB at a time; goes on where it was after a dropped connection.
 
+    A large object comes over two connections, 8 MiB at a time, since S3 gives some 90 MB/s over one (S3 user guide,
+    "Use byte-range fetches"). Closed early, it waits until nothing is on its way any more.
+
     Raises:
         Conflict: the object was replaced meanwhile.
         Unavailable: it dropped the connection again and again.
     """
-    position, resumes = 0, 0
-    while position < found.size:
-        before = position
+    if found.size <= _SPAN:
+        yield from _span(s3, bucket, key, found, 0)
+        return
+    workers = ThreadPoolExecutor(_AT_ONCE, "download")
+    starts = iter(range(0, found.size, _SPAN))
+
+    def submit(start: int) -> Future[list[bytes]]:
+        return workers.submit(lambda: list(_span(s3, bucket, key, found, start)))
+
+    try:
+        coming = deque(submit(start) for start in islice(starts, _AT_ONCE))
+        while coming:
+            chunks = coming.popleft().result()
+            coming.extend(submit(start) for start in islice(starts, 1))
+            chunks.reverse()
+            while chunks:
+                yield chunks.pop()
+    finally:
+        workers.shutdown(cancel_futures=True)
+
+
+def _span(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> Iterator[bytes]:
+    end, resumes = min(start + _SPAN, found.size), 0
+    while start < end:
+        before = start
         try:
-            for chunk in _one_get(s3, bucket, key, found, position):
-                position += len(chunk)
+            for chunk in _one_get(s3, bucket, key, found, start, end):
+                start += len(chunk)
                 yield chunk
         except _BrokeOff:
-            resumes = resumes + 1 if position == before else 1
+            resumes = resumes + 1 if start == before else 1
             if resumes > _RESUMES:
                 raise
 
 
-def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int) -> Iterator[bytes]:
+def _one_get(s3: S3Client, bucket: str, key: str, found: Head, start: int, end: int) -> Iterator[bytes]:
     from botocore.exceptions import BotoCoreError
     from urllib3.exceptions import HTTPError
 
-    with closing(_asked(bucket, key, lambda: _range(s3, bucket, key, found, f"bytes={start}-"))) as body:
+    span = f"bytes={start}-{end - 1}"
+    with closing(_asked(bucket, key, lambda: _range(s3, bucket, key, found, span))) as body:
         try:
             while chunk := body.read(CHUNK):
                 yield chunk
@@ -117,13 +149,24 @@ def _asked(bucket: str, key: str, function: Callable[[], T]) -> T:
 
 
 class RangeReader(io.RawIOBase):
-    """A read-only file over ranged GETs; holds 4 MiB, whatever the object's size."""
+    """A read-only file over ranged GETs; holds 8 MiB, whatever the object's size.
+
+    Read on from where a window ended, it fetches the next one meanwhile. Where it was moved, it reads little ahead,
+    since an archive's headers are looked at one after the other. Close it, so that nothing is left under way.
+    """
 
     def __init__(self, s3: S3Client, bucket: str, key: str, found: Head) -> None:
         super().__init__()
         self._s3, self._bucket, self._key, self._found = s3, bucket, key, found
         self._position = 0
         self._window_start, self._window = 0, b""
+        self._worker = ThreadPoolExecutor(1, "window")
+        self._next: tuple[int, Future[bytes]] | None = None
+
+    def close(self) -> None:
+        """Wait until nothing is under way."""
+        self._worker.shutdown(cancel_futures=True)
+        super().close()
 
     def readable(self) -> bool:
         """It is."""
@@ -150,26 +193,34 @@ class RangeReader(io.RawIOBase):
         return self._position
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes from here; one request for each 4 MiB that was not read yet."""
+        """Up to `size` bytes from here; one request for each 4 MiB that was not read yet, and one more after a move."""
         end = self._found.size if size < 0 else min(self._position + size, self._found.size)
-        out = bytearray()
+        pieces = []
         while self._position < end:
             offset = self._position - self._window_start
             if not 0 <= offset < len(self._window):
-                self._fill()
+                self._fill(end - self._position)
                 offset = 0
             piece = self._window[offset : offset + end - self._position]
-            out += piece
+            pieces.append(piece)
             self._position += len(piece)
-        return bytes(out)
+        return b"".join(pieces)
 
-    def _fill(self) -> None:
-        last = min(self._position + _READ_AHEAD, self._found.size) - 1
+    def _fill(self, wanted: int) -> None:
+        start, goes_on = self._position, 0 < self._position == self._window_start + len(self._window)
+        size = _READ_AHEAD if goes_on or not start else min(max(wanted, _AFTER_MOVE), _READ_AHEAD)
+        coming, self._next = self._next, None
+        self._window = coming[1].result() if coming is not None and coming[0] == start else self._fetch(start, size)
+        self._window_start = start
+        after = start + len(self._window)
+        if goes_on and after < self._found.size:
+            self._next = after, self._worker.submit(self._fetch, after, _READ_AHEAD)
+
+    def _fetch(self, start: int, size: int) -> bytes:
+        last = min(start + size, self._found.size) - 1
 
         def fetch() -> bytes:
-            span = f"bytes={self._position}-{last}"
-            with closing(_range(self._s3, self._bucket, self._key, self._found, span)) as body:
+            with closing(_range(self._s3, self._bucket, self._key, self._found, f"bytes={start}-{last}")) as body:
                 return body.read()
 
-        self._window = _asked(self._bucket, self._key, fetch)
-        self._window_start = self._position
+        return _asked(self._bucket, self._key, fetch)

@@ -19,7 +19,7 @@ from registry.client.reading import RemoteReader, alias_path, model_path, versio
 from registry.client.wire import COPYING, LONG, Wire
 from registry.collect import GRACE, Collected
 from registry.errors import NotFound, Unavailable
-from registry.facts import Artifact, Image, Record, Scan, SignOff, Smoke, Tombstone, Version
+from registry.facts import Artifact, Image, Record, Scan, Signature, SignOff, Smoke, Tombstone, Version
 from registry.mlflow.importer import Imported
 from registry.moving import Moved
 from registry.names import Digest, VersionRef
@@ -28,7 +28,7 @@ from registry.registering import Registered
 from registry.retry import retrying
 from registry.store import Blob
 
-F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+F = TypeVar("F", Scan, Signature, Artifact, Image, Smoke, SignOff)
 
 _PATH = re.compile(r"\.?\.?/.*|~.*|\.\.?", re.DOTALL)
 

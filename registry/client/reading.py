@@ -15,13 +15,13 @@ from registry.client.wire import LONG, Listed, Wire
 from registry.compare import Comparison, compare
 from registry.errors import InvalidInput, NotFound
 from registry.eventlog import Happened, Page
-from registry.facts import Artifact, Facts, Image, Scan, SignOff, Smoke, Version
+from registry.facts import Artifact, Facts, Image, Scan, Signature, SignOff, Smoke, Version
 from registry.lineage import Deployment, Lineage
 from registry.names import LATEST, AliasRef, VersionRef, check_alias, check_label
 from registry.rows import Row
 from registry.verify import Verification
 
-F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+F = TypeVar("F", Scan, Signature, Artifact, Image, Smoke, SignOff)
 
 
 class _Found(BaseModel):

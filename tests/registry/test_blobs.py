@@ -19,12 +19,12 @@ from registry.memory import MemoryBlobs
 from registry.progress import Silent
 from registry.s3 import S3Blobs
 from registry.s3read import head
+from registry.s3upload import PART
 from registry.store import CHUNK, Blobs
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PART = 16 * CHUNK
 NOWHERE = "sha256:" + "0" * 64
 
 
@@ -333,10 +333,10 @@ def test_memory_does_not_grow_with_the_blob(s3_blobs: S3Blobs) -> None:
         return peak_of(lambda: sum(map(len, s3_blobs.chunks(digest))))
 
     write(2 * PART + 1)  # what is loaded once is not counted
-    small, large = write(3 * PART), write(6 * PART)
+    small, large = write(6 * PART), write(12 * PART)
     assert large < small + PART // 2, (small, large)
-    assert large < 5 * PART
-    assert read(digests[2]) < 8 * CHUNK
+    assert large < 6 * PART
+    assert read(digests[2]) < 28 * CHUNK
 
 
 def test_head_of_nothing(s3_blobs: S3Blobs, clients: Clients) -> None:

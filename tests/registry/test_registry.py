@@ -16,14 +16,17 @@ from registry.changes import EventKind
 from registry.errors import Conflict, InvalidInput, NotFound, Refused, Unavailable
 from registry.facts import (
     Artifact,
+    DType,
     FileFact,
     Format,
     Image,
     Scan,
+    Signature,
     SignOff,
     Smoke,
     Source,
     SourceKind,
+    Tensor,
     Training,
     Version,
 )
@@ -45,7 +48,12 @@ IMAGE = Image(reference=f"ghcr.io/fraud@{C}", artifact=B, base=A, runtime="torch
 AT = datetime(2026, 1, 2, tzinfo=UTC)
 SMOKE = Smoke(image=f"ghcr.io/fraud@{C}", passed=True, at=AT, by="ann")
 SIGN_OFF = SignOff(note="seen by the board", at=AT, by="ann")
-FACTS = [SCAN, ARTIFACT, IMAGE, SMOKE, SIGN_OFF]
+SIGNATURE = Signature(
+    inputs=(Tensor(name="x", dtype=DType.FLOAT32, shape=(None, 3)),),
+    sample={"instances": [[0, 1, 2]]},
+    told_by="a file",
+)
+FACTS = [SCAN, SIGNATURE, ARTIFACT, IMAGE, SMOKE, SIGN_OFF]
 ONE = VersionRef(model="fraud", number=1)
 
 
@@ -107,9 +115,10 @@ def test_the_state_of_a_version_is_which_facts_there_are(on: Makes, store: Store
         assert registry.record(ONE, fact) == fact
         assert registry.fact(ONE, type(fact)) == fact
         seen.append(registry.facts(ONE).state)
-    assert seen == ["registered", "scanned", "packaged", "built", "built", "built"]
+    assert seen == ["registered", "scanned", "scanned", "packaged", "built", "built", "built"]
     told = dict(registry.facts(ONE))
     assert told.pop("deleted") is None
+    assert told.pop("signature") == SIGNATURE
     assert told == {"scan": SCAN, "artifact": ARTIFACT, "image": IMAGE, "smoke": SMOKE, "sign_off": SIGN_OFF}
     assert registry.register("fraud", source("j2"), actor="ann").version.number == 2
     assert numbers(on(store)) == [2, 1]
