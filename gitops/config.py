@@ -14,8 +14,10 @@ from typing import Annotated, Literal, Self, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from gitops.layout import environment_file, model_file
+from gitops.release import Runtime
 from gitops.yamls import read_as
 from registry.errors import InvalidInput
+from registry.facts import Delivery
 from registry.names import EnvironmentName, ModelName, check_label
 
 IN_CLUSTER = "https://kubernetes.default.svc"
@@ -74,6 +76,13 @@ LabelKey = Annotated[
     str, _pattern(rf"(?:(?:{_DNS_LABEL}\.)*{_DNS_LABEL}/)?[A-Za-z0-9](?:[\w.-]{{0,61}}[A-Za-z0-9])?", "a label's name")
 ]
 LabelValue = Annotated[str, _pattern(r"(?:[A-Za-z0-9](?:[\w.-]{0,61}[A-Za-z0-9])?)?", "a label's value")]
+Handler = Annotated[str, _pattern(r"[a-z][a-z0-9_]{0,63}|", "a handler's name, like image_classifier")]
+SystemPackage = Annotated[
+    str, _pattern(r"[a-z0-9][a-z0-9+.-]{0,99}(?:=[A-Za-z0-9.+~:-]{1,99})?", "a Debian package like libgomp1=12.2.0-14")
+]
+PythonPackage = Annotated[
+    str, _pattern(r"[A-Za-z0-9][\w.\[\],<>=!~ ;'\"-]{0,199}", "a requirement like scikit-learn==1.7.2")
+]
 Count = Annotated[int, Field(strict=True, ge=1, le=1000)]
 
 
@@ -176,10 +185,29 @@ class Settings(_Settings):
         return (gpu_only,) if self.resources.gpu else ()
 
 
+class ImageSettings(_Settings):
+    """What a model's server needs beyond its base image; BuildKit adds it, once for each change of this."""
+
+    dockerfile: Annotated[str, Field(max_length=20_000)] = ""
+    """Instructions that are put behind `FROM`."""
+    system_packages: tuple[SystemPackage, ...] = Field((), alias="systemPackages")
+    """Debian packages, as apt-get takes them."""
+    python_packages: tuple[PythonPackage, ...] = Field((), alias="pythonPackages")
+    """Requirements, as pip takes them."""
+    requirements: Literal["install", "in-base"] = "install"
+    """Whether a requirements.txt of the training output has to be installed, or its packages are in the base."""
+
+
 class Model(Settings):
     """models/<model>/model.yaml: how a model runs, and what is different in some environments."""
 
     name: ModelName
+    runtime: Runtime | None = None
+    """The model server; None for the usual one of the model's format."""
+    delivery: Delivery = Delivery.IMAGE
+    handler: Handler = ""
+    """A handler of the model server's own, for a training output without one."""
+    image: ImageSettings = ImageSettings()
     environments: Mapping[EnvironmentName, Settings] = {}
 
     def for_environment(self, environment: str) -> Settings:

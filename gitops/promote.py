@@ -69,7 +69,7 @@ def promote(snapshot: Snapshot, commits: Sequence[ReleaseCommit], wanted: Promot
         trailers.ENVIRONMENT: environment,
         trailers.ACTION: trailers.PROMOTE,
         trailers.CANARY_WEIGHT: str(after.canary.weight if after.canary else 0),
-        trailers.IMAGE_DIGEST: wanted.to.image.rpartition("@")[2],
+        trailers.IMAGE_DIGEST: wanted.to.model_image.rpartition("@")[2],
         trailers.REQUESTED_BY: wanted.requested_by,
     }
     if is_held:

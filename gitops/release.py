@@ -21,6 +21,7 @@ class Runtime(StrEnum):
 
     TORCHSERVE = "torchserve"
     TENSORFLOW_SERVING = "tensorflow-serving"
+    TRITON = "triton"
 
 
 class Deployed(BaseModel):
@@ -30,7 +31,15 @@ class Deployed(BaseModel):
 
     version: VersionNumber
     image: ImageRef
+    """What the server's container runs."""
     runtime: Runtime
+    volume: ImageRef | None = None
+    """The image of the model alone, mounted beside it; None where the model is in `image`."""
+
+    @property
+    def model_image(self) -> ImageRef:
+        """The image that has the model in it: the one that was built of this version."""
+        return self.volume or self.image
 
 
 class Canary(Deployed):

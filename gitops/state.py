@@ -82,3 +82,13 @@ def read_model(tree: Tree, model: str) -> Model:
     if data is None:
         raise NotFound(f"There is no model {model} here: promote its first version, which writes {path}.")
     return parse_model(data, path)
+
+
+def said_of(tree: Tree, model: str) -> Model:
+    """The model's settings, or the defaults where people said nothing of it yet.
+
+    Raises:
+        InvalidInput: its file cannot be right.
+    """
+    data = tree.read(model_file(model))
+    return Model(name=model) if data is None else parse_model(data, model_file(model))

@@ -8,7 +8,7 @@ from typing import Any
 from gitops.config import Settings
 from gitops.manifests import Manifest, Role, Wave, deployed_as, labels, metadata, object_name, selector
 from gitops.release import Deployed, Release
-from gitops.runtimes import DEREGISTRATION_SECONDS, RUNTIMES, RuntimeSpec, health_path
+from gitops.runtimes import DEREGISTRATION_SECONDS, MODEL_ROOT, RUNTIMES, RuntimeSpec, health_path
 
 # The pod stays up until the load balancer has heard of it (10 s) and let requests finish; then the server stops.
 _SLEEP_SECONDS = DEREGISTRATION_SECONDS + 10
@@ -84,9 +84,36 @@ def _pod(model: str, role: Role, deployed: Deployed, settings: Settings) -> dict
     if settings.tolerations:
         pod["tolerations"] = [toleration.model_dump(exclude_none=True) for toleration in settings.tolerations]
     pod["containers"] = [_container(model, deployed, settings, spec)]
-    if not spec.writes_to_image:
-        pod["volumes"] = [{"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}}]
+    volumes = [volume for volume, _ in _volumes(deployed, spec)]
+    if volumes:
+        pod["volumes"] = volumes
     return pod
+
+
+def _volumes(deployed: Deployed, spec: RuntimeSpec) -> Sequence[tuple[dict[str, Any], dict[str, Any]]]:
+    """Volumes of the pod, each with how the server's container mounts it."""
+    found: list[tuple[dict[str, Any], dict[str, Any]]] = []
+    if deployed.volume:
+        # Kubernetes, "Use an Image Volume With a Pod": on by default from 1.35 on; always mounted read-only
+        image = {"reference": deployed.volume, "pullPolicy": "IfNotPresent"}
+        found.append(({"name": "model", "image": image}, {"name": "model", "mountPath": MODEL_ROOT, "readOnly": True}))
+    if not spec.writes_to_image:
+        found.append(
+            (
+                {"name": "tmp", "emptyDir": {"sizeLimit": "1Gi"}},
+                {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  # a path in the container
+            )
+        )
+    if spec.shared_memory:
+        # what is written there counts as the container's memory; the limit keeps it from taking all of that
+        memory = {"medium": "Memory", "sizeLimit": spec.shared_memory}
+        found.append(
+            (
+                {"name": "shm", "emptyDir": memory},
+                {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108  # a path in the container
+            )
+        )
+    return found
 
 
 def _container(model: str, deployed: Deployed, settings: Settings, spec: RuntimeSpec) -> dict[str, Any]:
@@ -117,8 +144,12 @@ def _container(model: str, deployed: Deployed, settings: Settings, spec: Runtime
         },
         "lifecycle": {"preStop": {"sleep": {"seconds": _SLEEP_SECONDS}}},
     }
-    if not spec.writes_to_image:
-        container["volumeMounts"] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - a path in the container
+    if deployed.volume:
+        container["command"] = list(spec.command(model))
+        container["workingDir"] = spec.working_dir
+    mounts = [mount for _, mount in _volumes(deployed, spec)]
+    if mounts:
+        container["volumeMounts"] = mounts
     return container
 
 

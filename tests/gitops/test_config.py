@@ -146,7 +146,7 @@ def test_half_a_scaling_is_judged_after_the_merge() -> None:
         ("node: {selector: {'a b': x}}", "node.selector.a b is wrong"),
         ("node: {tolerations: [{operator: Exists, value: x}]}", "node.tolerations.0 is wrong.*takes no value"),
         ("node: {tolerations: [{value: x}]}", "node.tolerations.0 is wrong: a toleration needs a key"),
-        ("image: x", "image is not a setting here"),
+        ("imagee: x", "imagee is not a setting here"),
     ],
 )
 def test_a_model_that_is_wrong(text: str, says: str) -> None:

@@ -26,6 +26,7 @@ router:
   group: models
   certificateArn: arn:aws:acm:eu-west-1:123456789012:certificate/11111111-2222-3333-4444-555555555555
 """
+_SERVER = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/bases/torchserve@sha256:{'5' * 64}"
 _CPU = b"name: wine\nresources: {gpu: 0, cpu: 500m, memory: 1Gi}\nenvironments: {prod: {scaling: {min: 2, max: 8}}}\n"
 
 
@@ -49,11 +50,27 @@ def _tensorflow_https_cpu() -> dict[str, bytes]:
     return render(release, model, parse_environment(_PUBLIC, "environments/prod.yaml"))
 
 
+def _triton() -> dict[str, bytes]:
+    stable = _deployed("ranker", 4, Runtime.TRITON)
+    release = Release(model="ranker", environment="prod", stable=stable)
+    model = parse_model(default_model_file("ranker"), "models/ranker/model.yaml")
+    return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
+
+
+def _volume_canary() -> dict[str, bytes]:
+    """A version that came in one image is stable; the next one is delivered as a volume."""
+    stable, other = (_deployed("fraud", version, Runtime.TORCHSERVE) for version in (6, 7))
+    canary = other.model_copy(update={"image": _SERVER, "volume": other.image})
+    release = Release(model="fraud", environment="prod", stable=stable, canary=Canary(**canary.model_dump(), weight=10))
+    model = parse_model(b"name: fraud\ndelivery: volume\n", "models/fraud/model.yaml")
+    return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
+
+
 def _new_repository() -> dict[str, bytes]:
     return scaffold(["dev", "prod"], repo_url="https://git.example.com/acme/models.git")
 
 
-@pytest.mark.parametrize("case", [_torchserve_canary, _tensorflow_https_cpu, _new_repository])
+@pytest.mark.parametrize("case", [_torchserve_canary, _tensorflow_https_cpu, _triton, _volume_canary, _new_repository])
 def test_golden(case: object) -> None:
     assert callable(case)
     rendered: dict[str, bytes] = case()

@@ -106,3 +106,22 @@ def test_a_split_that_makes_no_names_is_nobodys(desk: Desk) -> None:
     long = "a" * 34 + "-2-bcd"
     assert len(long) == 40
     assert desk.promote(long, "prod", 1)
+
+
+def test_a_volume_is_named_by_its_model_and_a_rollback_brings_the_image_back(desk: Desk, git: Any, remote: Any) -> None:
+    desk.begin("prod")
+    desk.promote("fraud", "prod", 1)
+    tree = desk.repository.head().tree_id("models/fraud/prod")
+    server, model = (
+        f"registry.example/{name}@sha256:{digit * 64}" for name, digit in (("server", "5"), ("fraud", "7"))
+    )
+    to = Deployed(version=2, image=server, runtime=Runtime.TORCHSERVE, volume=model)
+    wanted = Promotion(model="fraud", environment="prod", to=to, weight=100, requested_by="ann")
+    outcome = promote_in(desk.repository, wanted, desk.author, Silent())
+    assert outcome.release is not None
+    assert outcome.release.stable == to
+    said = git(remote, "log", "-1", "--format=%(trailers:key=Image-Digest,valueonly)", "main")
+    assert said.strip() == model.partition("@")[2]
+    assert promote_in(desk.repository, wanted, desk.author, Silent()).commit is None
+    assert desk.roll_back("fraud", "prod")
+    assert desk.repository.head().tree_id("models/fraud/prod") == tree

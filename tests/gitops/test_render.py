@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from gitops.config import Environment, Model, default_model_file, parse_environment, parse_model
 from gitops.release import Canary, Deployed, Release, Runtime, advance
 from gitops.render import render
+from gitops.runtimes import MODEL_ROOT, RUNTIMES
 from gitops.state import parse_release
 from registry.errors import Conflict, InvalidInput
 
@@ -30,14 +31,17 @@ def model(settings: str = "") -> Model:
     return parse_model(f"name: fraud\n{settings}".encode(), "models/fraud/model.yaml")
 
 
-def deployed(version: int, runtime: Runtime = Runtime.TORCHSERVE) -> Deployed:
+def deployed(version: int, runtime: Runtime = Runtime.TORCHSERVE, *, volume: bool = False) -> Deployed:
     image = f"registry.example/models/fraud@sha256:{version:064x}"
+    if volume:
+        server = f"registry.example/servers/{runtime.value}@sha256:{'5' * 64}"
+        return Deployed(version=version, image=server, runtime=runtime, volume=image)
     return Deployed(version=version, image=image, runtime=runtime)
 
 
-def release(canary: int | None = None, runtime: Runtime = Runtime.TORCHSERVE) -> Release:
-    trial = Canary(**deployed(2, runtime).model_dump(), weight=canary) if canary else None
-    return Release(model="fraud", environment="prod", stable=deployed(1, runtime), canary=trial)
+def release(canary: int | None = None, runtime: Runtime = Runtime.TORCHSERVE, *, volume: bool = False) -> Release:
+    trial = Canary(**deployed(2, runtime, volume=volume).model_dump(), weight=canary) if canary else None
+    return Release(model="fraud", environment="prod", stable=deployed(1, runtime, volume=volume), canary=trial)
 
 
 def manifests(files: Mapping[str, bytes]) -> dict[str, Any]:
@@ -50,13 +54,26 @@ def manifests(files: Mapping[str, bytes]) -> dict[str, Any]:
 
 
 def rendered(
-    canary: int | None = None, runtime: Runtime = Runtime.TORCHSERVE, settings: str = "", router: str = ""
+    canary: int | None = None,
+    runtime: Runtime = Runtime.TORCHSERVE,
+    settings: str = "",
+    router: str = "",
+    *,
+    volume: bool = False,
 ) -> dict[str, Any]:
-    return manifests(render(release(canary, runtime), model(settings), environment(router)))
+    return manifests(render(release(canary, runtime, volume=volume), model(settings), environment(router)))
 
 
 def container(manifest: Mapping[str, Any]) -> dict[str, Any]:
     return manifest["spec"]["template"]["spec"]["containers"][0]
+
+
+def mounted_images(manifest: Mapping[str, Any]) -> dict[str, str]:
+    """By path in the server's container, the images that are mounted there; every mount has its volume."""
+    volumes = {volume["name"]: volume for volume in manifest["spec"]["template"]["spec"].get("volumes", [])}
+    mounts = {mount["mountPath"]: mount["name"] for mount in container(manifest).get("volumeMounts", [])}
+    assert sorted(mounts.values()) == sorted(volumes)
+    return {path: volumes[name]["image"]["reference"] for path, name in mounts.items() if "image" in volumes[name]}
 
 
 def weights(ingress: Mapping[str, Any]) -> dict[str, int]:
@@ -72,20 +89,20 @@ def selects(selector: Mapping[str, str], manifest: Mapping[str, Any]) -> bool:
 
 _step = st.one_of(
     st.none(),  # a canary that is taken back
-    st.tuples(st.integers(1, 4), st.one_of(st.integers(1, 99), st.just(100)), st.sampled_from(Runtime)),
+    st.tuples(st.integers(1, 4), st.one_of(st.integers(1, 99), st.just(100)), st.sampled_from(Runtime), st.booleans()),
 )
 
 
-def reached(steps: list[tuple[int, int, Runtime] | None]) -> Iterator[Release]:
+def reached(steps: list[tuple[int, int, Runtime, bool] | None]) -> Iterator[Release]:
     """Every release on the way, from nothing."""
     current: Release | None = None
     for step in steps:
         if step is None:
             current = current and current.model_copy(update={"canary": None})
         else:
-            version, weight, runtime = step
+            version, weight, runtime, volume = step
             try:
-                current = advance(current, "fraud", "prod", deployed(version, runtime), weight)
+                current = advance(current, "fraud", "prod", deployed(version, runtime, volume=volume), weight)
             except (Conflict, InvalidInput):
                 continue
         if current:
@@ -94,7 +111,9 @@ def reached(steps: list[tuple[int, int, Runtime] | None]) -> Iterator[Release]:
 
 @settings(max_examples=60)
 @given(st.lists(_step, min_size=1, max_size=5), st.sampled_from(["", _HTTPS]), st.integers(0, 2))
-def test_every_release_that_can_be_reached(steps: list[tuple[int, int, Runtime] | None], router: str, gpu: int) -> None:
+def test_every_release_that_can_be_reached(
+    steps: list[tuple[int, int, Runtime, bool] | None], router: str, gpu: int
+) -> None:
     shape, place = model(f"resources: {{gpu: {gpu}}}"), environment(router)
     for now in reached(steps):
         files = render(now, shape, place)
@@ -128,6 +147,7 @@ def holds_together(now: Release, found: Mapping[str, Any]) -> None:
             deployment, scaler = deployments[f"deployment-{role}.yaml"], found[f"horizontalpodautoscaler-{role}.yaml"]
             assert selects(deployment["spec"]["selector"]["matchLabels"], deployment)
             assert container(deployment)["image"] == wanted.image
+            assert mounted_images(deployment) == ({"/srv/sluice": wanted.volume} if wanted.volume else {})
             assert deployment["metadata"]["labels"]["app.kubernetes.io/version"] == str(wanted.version)
             assert scaler["spec"]["scaleTargetRef"]["name"] == deployment["metadata"]["name"]
             ports = {port["name"] for port in container(deployment)["ports"]}
@@ -138,8 +158,11 @@ def holds_together(now: Release, found: Mapping[str, Any]) -> None:
 @pytest.mark.parametrize("canary", [None, 10])
 @pytest.mark.parametrize("router", ["", _HTTPS])
 @pytest.mark.parametrize("gpu", [0, 1])
-def test_kubernetes_takes_every_object(runtime: Runtime, canary: int | None, router: str, gpu: int) -> None:
-    for manifest in rendered(canary, runtime, f"resources: {{gpu: {gpu}}}", router).values():
+@pytest.mark.parametrize("volume", [False, True])
+def test_kubernetes_takes_every_object(
+    runtime: Runtime, canary: int | None, router: str, gpu: int, volume: bool
+) -> None:
+    for manifest in rendered(canary, runtime, f"resources: {{gpu: {gpu}}}", router, volume=volume).values():
         kubernetes_validate.validate(manifest, kubernetes_validate.latest_version(), strict=True)
 
 
@@ -149,6 +172,11 @@ def test_the_schemas_would_tell() -> None:
         kubernetes_validate.validate(
             {**service, "spec": {**service["spec"], "selectr": {}}}, kubernetes_validate.latest_version(), strict=True
         )
+    deployment = rendered(volume=True)["deployment-stable.yaml"]
+    (mounted,) = deployment["spec"]["template"]["spec"]["volumes"]
+    mounted["image"]["refrence"] = mounted["image"].pop("reference")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, kubernetes_validate.latest_version(), strict=True)
 
 
 def test_services_and_selectors_never_change_between_releases() -> None:
@@ -197,7 +225,7 @@ def test_pods_are_locked_down(runtime: Runtime) -> None:
         assert not pod["automountServiceAccountToken"]
         assert "env" not in server
         assert "initContainers" not in pod
-        assert server["securityContext"]["readOnlyRootFilesystem"] == (runtime is Runtime.TENSORFLOW_SERVING)
+        assert server["securityContext"]["readOnlyRootFilesystem"] == (runtime is not Runtime.TORCHSERVE)
         assert "replicas" not in manifest["spec"]
 
 
@@ -219,6 +247,49 @@ def test_tensorflow_serving_is_ready_when_its_port_is_open() -> None:
         assert server[probe]["httpGet"] == {"path": "/v1/models/fraud", "port": "http"}
     assert {port["name"]: port["containerPort"] for port in server["ports"]} == {"http": 8501, "grpc": 8500}
     assert server["volumeMounts"] == [{"name": "tmp", "mountPath": "/tmp"}]
+
+
+def test_triton_is_ready_when_its_model_is_and_has_memory_to_share() -> None:
+    manifest = rendered(runtime=Runtime.TRITON)["deployment-stable.yaml"]
+    server = container(manifest)
+    for probe in ("startupProbe", "readinessProbe"):
+        assert server[probe]["httpGet"] == {"path": "/v2/models/fraud/ready", "port": "http"}
+    assert server["livenessProbe"]["httpGet"] == {"path": "/v2/health/live", "port": "http"}
+    assert {mount["mountPath"]: mount["name"] for mount in server["volumeMounts"]} == {"/tmp": "tmp", "/dev/shm": "shm"}
+    assert {volume["name"]: volume["emptyDir"] for volume in manifest["spec"]["template"]["spec"]["volumes"]} == {
+        "tmp": {"sizeLimit": "1Gi"},
+        "shm": {"medium": "Memory", "sizeLimit": "1Gi"},
+    }
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_a_volume_is_mounted_where_an_image_would_have_the_model(runtime: Runtime) -> None:
+    before, after = (rendered(runtime=runtime, volume=volume)["deployment-stable.yaml"] for volume in (False, True))
+    server, whole = container(after), container(before)
+    spec = RUNTIMES[runtime]
+    # the server's image starts something of its own: what an image of ours says in its config is said here
+    assert (server["command"], server["workingDir"]) == (list(spec.command("fraud")), spec.working_dir)
+    assert any(MODEL_ROOT in argument for argument in server["command"])
+    assert mounted_images(after) == {MODEL_ROOT: deployed(1, volume=True).volume}
+    (mount,) = (mount for mount in server["volumeMounts"] if mount["name"] == "model")
+    assert mount["readOnly"]
+    # all else is as it is without
+    for added in ("command", "workingDir"):
+        del server[added]
+    server["image"] = whole["image"]
+    server["volumeMounts"].remove(mount)
+    volumes = after["spec"]["template"]["spec"]["volumes"]
+    volumes.remove({"name": "model", "image": {"reference": whole["image"], "pullPolicy": "IfNotPresent"}})
+    if not volumes:
+        del server["volumeMounts"], after["spec"]["template"]["spec"]["volumes"]
+    assert after == before
+
+
+def test_a_release_without_a_volume_says_nothing_of_one() -> None:
+    files = render(release(canary=10), model(), environment())
+    assert not [path for path, data in files.items() if b"volume" in data]
+    named = render(release(canary=10, volume=True), model(), environment())[f"{_FOLDER}/release.yaml"]
+    assert parse_release(named, f"{_FOLDER}/release.yaml") == release(canary=10, volume=True)
 
 
 @pytest.mark.parametrize("runtime", Runtime)

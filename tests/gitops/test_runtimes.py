@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from gitops.runtimes import worker_ready_script
+from gitops.release import Runtime
+from gitops.runtimes import MODEL_ROOT, RUNTIMES, health_path, worker_ready_script
 
 
 @contextmanager
@@ -73,3 +74,20 @@ def test_no_server_is_not_ready() -> None:
     with management_api(200, description("READY")) as port:
         pass
     assert probe("fraud", port).returncode == 1
+
+
+def test_triton_loads_what_is_in_the_image_and_then_takes_no_orders() -> None:
+    spec = RUNTIMES[Runtime.TRITON]
+    command = spec.command("fraud")
+    assert command[0] == "tritonserver"
+    assert f"--model-repository={MODEL_ROOT}/models" in command
+    # mode "explicit" lets whoever reaches the port load a model with code of their own
+    assert "--model-control-mode=none" in command
+    assert not [argument for argument in command if argument.startswith("--load-model")]
+    # people's configs may leave to the model what it knows best
+    assert "--disable-auto-complete-config" not in command
+
+
+def test_triton_is_asked_for_the_model_not_just_the_server() -> None:
+    assert RUNTIMES[Runtime.TRITON].ready("fraud") == {"httpGet": {"path": "/v2/models/fraud/ready", "port": "http"}}
+    assert health_path(Runtime.TRITON, "fraud") == "/v2/health/live"
