@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.archive import read_archive
-from pipelines.formats import Found, Sniffer
+from pipelines.scanning import Scanner
+from pipelines.scanning.formats import Found
 from registry.errors import InvalidInput
 from registry.facts import Format
 
@@ -25,20 +26,20 @@ CHECKPOINT = [("archive/data.pkl", b"p"), ("archive/version", b"3\n"), ("archive
 
 
 def sniff(files: Files, step: int = 1 << 20) -> Found:
-    sniffer = Sniffer()
+    scanner = Scanner()
     for path, data in files.items():
         pieces = [data[at : at + step] for at in range(0, len(data), step)]
-        assert list(sniffer.watch(path, pieces)) == pieces  # nothing is kept or changed
-    return sniffer.verdict()
+        assert list(scanner.watch(path, pieces)) == pieces  # nothing is kept or changed
+    return scanner.verdict()
 
 
 def test_the_examples_are_what_they_are(examples: Path) -> None:
     def found(archive: Path) -> Found:
-        sniffer = Sniffer()
+        scanner = Scanner()
         for member in read_archive([archive.read_bytes()]):
-            for _ in sniffer.watch(member.path, member.chunks):
+            for _ in scanner.watch(member.path, member.chunks):
                 pass
-        return sniffer.verdict()
+        return scanner.verdict()
 
     for job in examples.glob("digits/jobs/*/model.tar.gz"):
         assert found(job) == (Format.TORCHSCRIPT, "model.pt")
@@ -101,7 +102,7 @@ def test_weights_beside_a_model_are_no_harm(zipped: Zipped) -> None:
     ("paths", "shown"),
     [
         (["a.pt", "b.pt"], "a.pt, b.pt"),
-        (["saved_model.pb", "m.pt"], "saved_model.pb, m.pt"),
+        (["saved_model.pb", "m.pt"], "m.pt, saved-model at the top"),
         (["1/saved_model.pb", "2/saved_model.pb"], "1, 2"),
     ],
 )
@@ -114,7 +115,7 @@ def test_two_models_are_one_too_many(paths: list[str], shown: str, zipped: Zippe
     ("paths", "shown"),
     [
         ([], "no file at all"),
-        (["model.onnx"], "model.onnx"),
+        (["model.mar"], "model.mar"),
         (["a", "b", "c", "d"], "a, b, c"),
         (["saved_model.pbtxt"], "saved_model.pbtxt"),
         (["._model.pt"], "._model.pt"),
@@ -123,6 +124,104 @@ def test_two_models_are_one_too_many(paths: list[str], shown: str, zipped: Zippe
 def test_neither_is_told_with_what_there_is(paths: list[str], shown: str) -> None:
     with pytest.raises(InvalidInput, match=rf"neither a TorchScript file nor a SavedModel \(it has {shown}\): .*\.$"):
         sniff(dict.fromkeys(paths, b"x"))
+
+
+TRITON = {
+    "one model at the top": ({"config.pbtxt", "1/model.onnx"}, ""),
+    "one model in a folder": ({"m/config.pbtxt", "m/1/model.onnx", "readme"}, "m"),
+    "one model, several versions": ({"m/config.pbtxt", "m/1/model.pt", "m/2/model.pt"}, "m"),
+    "a folder of models": ({"r/a/config.pbtxt", "r/a/1/model.onnx", "r/b/config.pbtxt", "r/b/1/model.py"}, "r"),
+    "models at the top": ({"a/config.pbtxt", "a/1/model.onnx", "b/config.pbtxt", "b/1/model.onnx"}, ""),
+    "an ensemble, whose version is empty": ({"a/config.pbtxt", "a/1/model.onnx", "e/config.pbtxt"}, ""),
+    "a SavedModel in it": ({"m/config.pbtxt", "m/1/model.savedmodel/saved_model.pb"}, "m"),
+    "a configuration further down": ({"m/config.pbtxt", "m/1/x/config.pbtxt", "m/1/x/1/model.onnx"}, "m"),
+    "eager weights beside": ({"m/config.pbtxt", "m/1/model.onnx", "optimizer.pt"}, "m"),
+    "macOS's notes": ({"m/config.pbtxt", "m/1/model.onnx", "__MACOSX/m/1/model.onnx", "._saved_model.pb"}, "m"),
+}
+
+
+@pytest.mark.parametrize(("paths", "root"), TRITON.values(), ids=TRITON.keys())
+def test_a_triton_repository_is_found(paths: set[str], root: str) -> None:
+    assert sniff(dict.fromkeys(sorted(paths), b"x")) == (Format.TRITON, root)
+
+
+@pytest.mark.parametrize(
+    "paths",
+    [
+        {"m/config.pbtxt", "m/1/model.onnx", "other.onnx"},
+        {"a/config.pbtxt", "a/1/model.onnx", "x/b/config.pbtxt", "x/b/1/model.onnx"},
+        {"a.onnx", "b.onnx"},
+        {"a.onnx", "saved_model.pb"},
+    ],
+)
+def test_what_could_be_two_models_is_asked_about(paths: set[str]) -> None:
+    with pytest.raises(InvalidInput, match="more than one model"):
+        sniff(dict.fromkeys(sorted(paths), b"x"))
+
+
+def test_a_configuration_without_a_version_is_no_repository() -> None:
+    assert sniff({"config.pbtxt": b"", "model.onnx": b"", "v1/x": b"", "\u0661/x": b""}) == (Format.ONNX, "model.onnx")
+
+
+@pytest.mark.parametrize("path", ["model.onnx", "export/net.onnx"])
+def test_onnx_is_found_by_its_name(path: str) -> None:
+    assert sniff({path: b"x", "weights.bin": b"w"}) == (Format.ONNX, path)
+
+
+def test_a_mar_is_found_by_its_manifest(zipped: Zipped) -> None:
+    mar = zipped([("MAR-INF/MANIFEST.json", b"{}"), ("model.pt", zipped(SCRIPT)), ("handler.py", b"")])
+    assert sniff({"fraud.mar": mar, "train.log": b""}, 7) == (Format.MAR, "fraud.mar")
+    with pytest.raises(InvalidInput, match="neither"):
+        sniff({"fraud.mar": zipped([("model.pt", b"")])})
+    with pytest.raises(InvalidInput, match=r"more than one model \(fraud.mar, m.pt\)"):
+        sniff({"fraud.mar": mar, "m.pt": zipped(SCRIPT)})
+
+
+MAKERS = ["code/inference.py", "code/handler.py", "inference.py", "handler.py", "code/model.py", "model.py"]
+
+
+@pytest.mark.parametrize("maker", MAKERS)
+@pytest.mark.parametrize("weights", ["model.pth", "w/pytorch_model.bin", "model.safetensors"])
+def test_weights_with_the_code_that_makes_a_model_of_them_are_one(maker: str, weights: str) -> None:
+    assert sniff({weights: b"w", maker: b"", "config.json": b"{}"}) == (Format.EAGER, weights)
+    with pytest.raises(InvalidInput, match=rf"^{weights} holds weights without the model: .*safetensors"):
+        sniff({weights: b"w", "train.py": b""})
+
+
+def test_the_largest_group_of_weights_is_the_model() -> None:
+    shards = {f"model-0000{n}-of-00003.safetensors": bytes(40) for n in (2, 3, 1)}
+    files = {"a.pt": bytes(100), "optimizer.pt": bytes(20), **shards, "model.py": b""}
+    assert sniff(files) == (Format.EAGER, "model-00001-of-00003.safetensors")
+
+
+def test_torchscript_beside_weights_and_code_is_torchscript(zipped: Zipped) -> None:
+    files = {"weights.pth": zipped(CHECKPOINT), "code/inference.py": b"", "model.ts": zipped(SCRIPT)}
+    assert sniff(files) == (Format.TORCHSCRIPT, "model.ts")
+
+
+def test_a_zip_in_a_zip_does_not_speak_for_another_file(zipped: Zipped) -> None:
+    outer = zipped([("m.pt", zipped(SCRIPT))])
+    with pytest.raises(InvalidInput, match="weights without the model"):
+        sniff({"a": outer, "a!m.pt": b"x"})
+
+
+PATHS = st.lists(
+    st.lists(
+        st.sampled_from(["a", "b", "1", "2", "config.pbtxt", "m.onnx", "model.py", "w.pt", "saved_model.pb"]),
+        min_size=1,
+        max_size=4,
+    ),
+    max_size=8,
+)
+
+
+@given(PATHS)
+@settings(max_examples=200)
+def test_any_files_are_one_model_or_told_why_not(paths: list[list[str]]) -> None:
+    names = {"/".join(parts) for parts in paths}
+    with suppress(InvalidInput):
+        found = sniff(dict.fromkeys(sorted(names), b"x"))
+        assert found.root == "" or any(name == found.root or name.startswith(f"{found.root}/") for name in names)
 
 
 @given(st.data())
