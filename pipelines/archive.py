@@ -7,11 +7,13 @@ regular files stream through, everything else is refused, and folders are implie
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
 from pipelines.gunzip import gunzip
+from pipelines.overlap import ahead
 from pipelines.paths import PathSet
 from pipelines.tarheaders import BLOCK, Tape, headers
 from registry.errors import Refused
@@ -49,6 +51,45 @@ def read_archive(chunks: Iterable[bytes], limits: Limits | None = None) -> Itera
     """
     limits = limits or Limits()
     return read_members(gunzip(chunks, limits), limits.files)
+
+
+@contextmanager
+def members_ahead(members: Iterable[Member]) -> Iterator[Iterator[Member]]:
+    """The same members, read by a thread of their own, which ends with the block; see `pipelines.overlap.ahead`."""
+    with ahead(_flat(members)) as items:
+        yield _Regrouped(items).members()
+
+
+def _flat(members: Iterable[Member]) -> Iterator[Member | bytes]:
+    for member in members:
+        yield member
+        yield from member.chunks
+
+
+class _Regrouped:
+    """Members out of what `_flat` made of them."""
+
+    def __init__(self, items: Iterator[Member | bytes]) -> None:
+        self._items = items
+        self._next: Member | None = None
+
+    def members(self) -> Iterator[Member]:
+        """Each with the bytes that follow it."""
+        for _ in self._bytes():  # there are none before the first
+            pass
+        while (member := self._next) is not None:
+            chunks = self._bytes()
+            yield member._replace(chunks=chunks)
+            for _ in chunks:
+                pass
+
+    def _bytes(self) -> Iterator[bytes]:
+        self._next = None
+        for item in self._items:
+            if isinstance(item, Member):
+                self._next = item
+                return
+            yield item
 
 
 def read_members(pieces: Iterable[bytes], most: int) -> Iterator[Member]:

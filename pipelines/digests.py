@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import zip_longest
 
 from pipelines.archive import Member
@@ -14,23 +14,36 @@ from registry.store import CHUNK
 
 
 class Hashed:
-    """Bytes that pass through, and their sha256 and count once they have."""
+    """Bytes that pass through, once, and their sha256 and count when they have.
+
+    Over another one, of which nothing has passed yet, the sums are that one's: the same bytes are not hashed twice.
+    """
 
     def __init__(self, chunks: Iterable[bytes]) -> None:
-        self._chunks = chunks
+        self._same = chunks if isinstance(chunks, Hashed) and not chunks.size else None
+        self._chunks = iter(chunks)
         self._hash = hashlib.sha256()
-        self.size = 0
+        self._size = 0
 
     def __iter__(self) -> Iterator[bytes]:
-        for chunk in self._chunks:
+        return self
+
+    def __next__(self) -> bytes:
+        chunk = next(self._chunks)
+        if self._same is None:
             self._hash.update(chunk)
-            self.size += len(chunk)
-            yield chunk
+            self._size += len(chunk)
+        return chunk
+
+    @property
+    def size(self) -> int:
+        """Bytes that have passed so far."""
+        return self._size if self._same is None else self._same.size
 
     @property
     def digest(self) -> str:
         """`sha256:…` of what has passed so far."""
-        return "sha256:" + self._hash.hexdigest()
+        return "sha256:" + self._hash.hexdigest() if self._same is None else self._same.digest
 
 
 def verified(member: Member, fact: FileFact) -> Member:
@@ -45,13 +58,25 @@ def verified(member: Member, fact: FileFact) -> Member:
             " bytes were changed since."
         )
 
-    def chunks() -> Iterator[bytes]:
-        hashed = Hashed(member.chunks)
-        yield from hashed
-        if hashed.digest != fact.sha256:
-            raise Refused(f"{fact.path} holds other bytes than were recorded: they were changed since.")
+    return member._replace(chunks=_Checked(member.chunks, fact))
 
-    return member._replace(chunks=chunks())
+
+class _Checked(Hashed):
+    """Bytes that are refused at their end unless they are the ones that `fact` names."""
+
+    def __init__(self, chunks: Iterable[bytes], fact: FileFact) -> None:
+        super().__init__(chunks)
+        self._fact = fact
+
+    def __next__(self) -> bytes:
+        try:
+            return super().__next__()
+        except StopIteration:
+            if self.digest != self._fact.sha256:
+                raise Refused(
+                    f"{self._fact.path} holds other bytes than were recorded: they were changed since."
+                ) from None
+            raise
 
 
 def all_verified(members: Iterable[Member], facts: Iterable[FileFact]) -> Iterator[Member]:
@@ -66,9 +91,28 @@ def all_verified(members: Iterable[Member], facts: Iterable[FileFact]) -> Iterat
         yield verified(member, fact)
 
 
-def watched(chunks: Iterable[bytes], what: str, total: int | None, progress: Progress) -> Iterator[bytes]:
-    """The chunks, telling `progress` as they go by."""
-    done = 0
+def wanted_verified(
+    members: Iterable[Member], facts: Sequence[FileFact], wanted: Collection[str] | None
+) -> Iterator[Member]:
+    """The members with a wanted path, all where `wanted` is None; together they must be those that `facts` name.
+
+    A member that is not wanted is passed over, so its bytes need not be read.
+
+    Raises:
+        Refused: one is missing, added or, among the wanted, changed.
+    """
+    for member, fact in zip_longest(members, facts):
+        if member is None or fact is None:
+            raise Refused("There are not the files that were recorded: they were changed since.")
+        checked = verified(member, fact)
+        if wanted is None or fact.path in wanted:
+            yield checked
+
+
+def watched(
+    chunks: Iterable[bytes], what: str, total: int | None, progress: Progress, done: int = 0
+) -> Iterator[bytes]:
+    """The chunks, telling `progress` as they go by; `done` bytes went before them."""
     for chunk in chunks:
         done += len(chunk)
         progress.bytes(what, done, total)

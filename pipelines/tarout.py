@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import tarfile
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
-from pipelines.archive import Member
+if TYPE_CHECKING:  # so that it can be shown on a bare interpreter that all releases of Python write the same
+    from pipelines.archive import Member
 
 _BLOCK = 512
 _RECORD = 20 * _BLOCK
@@ -29,8 +31,20 @@ def write_tar(members: Iterable[Member], *, folders: Iterable[str] = (), owner: 
         if padding:
             yield padding
         written += len(header) + member.size + len(padding)
+    yield b"\0" * _end(written)
+
+
+def tar_size(files: Iterable[tuple[str, int]], *, folders: Iterable[str] = (), owner: int = 0) -> int:
+    """How many bytes `write_tar` makes of files with these paths and sizes."""
+    written = sum(len(_header(folder.rstrip("/") + "/", 0, owner)) for folder in folders)
+    written += sum(len(_header(path, size, owner)) + size + -size % _BLOCK for path, size in files)
+    return written + _end(written)
+
+
+def _end(written: int) -> int:
+    """How many zeros end a tar: two blocks, and more up to a whole record."""
     end = 2 * _BLOCK
-    yield b"\0" * (end + -(written + end) % _RECORD)
+    return end + -(written + end) % _RECORD
 
 
 def _header(path: str, size: int, owner: int) -> bytes:
