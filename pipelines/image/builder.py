@@ -1,46 +1,29 @@
-"""Appending a model to a base image: the base's bytes are copied as they are, and only what is new is made."""
+"""Putting an image together: the base's bytes are moved as they are, and only what is new is made.
+
+What can be known without bytes is worked out first. Where that is all of the image, and it is there, nothing is sent.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from hashlib import sha256
 from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
-from pipelines.archive import Member
-from pipelines.digests import watched
+from pipelines.image.assembly import Below, BuildRequest, Composed, compose, plan_of, top_of
+from pipelines.image.bases import check_base, parse_base
+from pipelines.image.content import Content, Data, Made, Watched, read_small
+from pipelines.image.copying import Shared, Stoppable, copying
 from pipelines.image.images import BaseImage, Destination, Reference
-from pipelines.image.oci import (
-    CONFIG_TYPE,
-    LAYER_TYPE,
-    Descriptor,
-    Edits,
-    Layer,
-    Manifest,
-    dump,
-    edit_config,
-    parse_manifest,
-)
-from pipelines.packagers import Concern, Layout, Packager
-from pipelines.tarout import write_tar
-from registry.errors import Refused
-from registry.facts import Artifact
-from registry.names import VersionRef
+from pipelines.image.layers import LayerPlan, Making, Recipes, layer_title, media_type
+from pipelines.image.oci import Layer, platform_of
+from pipelines.packagers import Packager
+from registry.errors import NotFound, Refused
 from registry.progress import Progress
 from registry.store import Blobs
 
-
-class BuildRequest(BaseModel):
-    """What goes into an image beside bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ref: VersionRef
-    artifact: Artifact
-    created: str
-    """RFC 3339."""
-    labels: Mapping[str, str]
+_CONFIG_MAX = 8 << 20
 
 
 class Built(NamedTuple):
@@ -49,108 +32,107 @@ class Built(NamedTuple):
     reference: Reference
     base: str
     """The digest of the base's manifest."""
+    server: Reference | None
+    """The base itself, where it is what mounts this image."""
     size: int
     """Bytes of manifest, config and all layers."""
+    platform: str
 
 
-def build_image(
-    request: BuildRequest,
-    packager: Packager,
-    blobs: Blobs,
-    base: BaseImage,
-    destination: Destination,
-    progress: Progress,
-) -> Built:
-    """Push the image of a version: the base, a layer for each concern, and a layer of configuration.
+class Builder:
+    """Builds images out of the registry's artifacts for one destination."""
 
-    The digest depends on the arguments alone. Memory and disk are constant in the size of the model.
+    def __init__(self, blobs: Blobs, recipes: Recipes, destination: Destination, progress: Progress) -> None:
+        self._blobs, self._recipes, self._destination = blobs, recipes, destination
+        self._progress = Shared(progress)
+
+    def build(self, request: BuildRequest, packager: Packager, base: BaseImage) -> Built:
+        """Push the image of a version: the base, the artifact's layers, and a layer of configuration; or these layers
+        alone, to be mounted beside the base.
+
+        The digest depends on the request, the base and the artifact's bytes alone. Memory and disk are constant in
+        the size of the model.
+
+        Raises:
+            NotFound: the base or the artifact is not there.
+            Refused: bytes are not what their digest says, the base is none that can be built upon, or it lies where
+                no cluster can pull it from.
+        """
+        below = _below(base)
+        compose(request, packager, below, ())  # what cannot be is refused before a byte is sent
+        reference, size = self._pushed(request, packager, base, below)
+        server = below.reference if request.alone else None
+        return Built(reference, below.digest, server, size, below.platform)
+
+    def _pushed(
+        self, request: BuildRequest, packager: Packager, base: BaseImage, below: Below
+    ) -> tuple[Reference, int]:
+        model, top = request.ref.model, top_of(request, packager)
+        plans = plan_of(request, packager, below)
+        known = [self._known(plan) for plan in plans]
+        if (before := _all(known)) is not None:
+            image = compose(request, packager, below, [*before, top.layer])
+            if self._is_there(model, image):
+                return self._destination.push(model, image.manifest), image.size
+        with copying(self._from_base(request, base, below), partial(self._destination.put, model)) as stoppable:
+            layers = [
+                layer
+                if layer is not None and self._destination.has(model, layer.digest)
+                else self._made(plan, request, packager, stoppable)
+                for plan, layer in zip(plans, known, strict=True)
+            ]
+        self._destination.put(model, Data(top.data))
+        image = compose(request, packager, below, [*layers, top.layer])
+        self._destination.put(model, Data(image.config))
+        return self._destination.push(model, image.manifest), image.size
+
+    def _from_base(self, request: BuildRequest, base: BaseImage, below: Below) -> Iterator[Content]:
+        layers = () if request.alone else below.manifest.layers
+        for number, layer in enumerate(layers, start=1):
+            title = f"layer {number} of {len(layers)} of the base of {request.ref.model}"
+            yield Watched(base.content(layer), title, self._progress)
+
+    def _known(self, plan: LayerPlan) -> Layer | None:
+        """What the plan made when it was made before, for whatever reason that was."""
+        layer = self._recipes.known(plan.recipe)
+        if layer is None or layer.media_type != media_type(plan.compression):
+            return None
+        return layer.model_copy(update={"concern": plan.concern})
+
+    def _is_there(self, model: str, image: Composed) -> bool:
+        """Whether the destination has the image, and so all that it names."""
+        with suppress(NotFound):
+            return self._destination.manifest(model, image.digest) == image.manifest
+        return False
+
+    def _made(self, plan: LayerPlan, request: BuildRequest, packager: Packager, stoppable: Stoppable) -> Layer:
+        model, title = request.ref.model, layer_title(plan, request.ref)
+        making = Making(plan, request.artifact, packager, self._blobs)
+        content = stoppable(Watched(Made(making.chunks, plan.size), title, self._progress))
+        blob = self._destination.put(model, content)
+        self._progress.bytes(title, blob.size, blob.size)
+        layer = making.layer
+        if blob.digest != layer.digest:
+            raise Refused(f"The layer of {request.ref} arrived as {blob.digest}, not {layer.digest}: try again.")
+        self._recipes.keep(plan.recipe, layer)
+        return layer
+
+
+def _all(layers: Sequence[Layer | None]) -> Sequence[Layer] | None:
+    """The layers, where all of them are known."""
+    found = [layer for layer in layers if layer is not None]
+    return found if len(found) == len(layers) else None
+
+
+def _below(base: BaseImage) -> Below:
+    """What is known of a base without its layers' bytes.
 
     Raises:
-        NotFound: the base or the artifact is not there.
-        Refused: bytes are not what their digest says.
+        Refused: it is none that can be built upon.
     """
-    model = request.ref.model
     raw = base.manifest()
-    below = parse_manifest(raw)
-    for descriptor in below.layers:
-        _copy(base, destination, model, descriptor, progress)
-    layout = packager.layout(request.ref)
-    layers = [
-        *_model_layers(request, packager, layout, blobs, destination, progress),
-        _config_layer(model, layout, destination),
-    ]
-    edits = Edits(
-        entrypoint=layout.entrypoint,
-        user=f"{layout.user}:{layout.user}",
-        working_dir=layout.working_dir,
-        labels=request.labels,
-        created=request.created,
-    )
-    config = destination.put(model, [edit_config(_small(base, below.config), edits, layers)])
-    manifest = Manifest(
-        config=Descriptor(media_type=CONFIG_TYPE, digest=config.digest, size=config.size),
-        layers=(*below.layers, *map(_descriptor, layers)),
-        annotations=dict(sorted(request.labels.items())),
-    )
-    data = dump(manifest)
-    reference = destination.push(model, data)
-    size = len(data) + config.size + sum(layer.size for layer in manifest.layers)
-    return Built(reference, "sha256:" + sha256(raw).hexdigest(), size)
-
-
-def _copy(base: BaseImage, destination: Destination, model: str, wanted: Descriptor, progress: Progress) -> None:
-    if destination.has(model, wanted.digest):
-        return
-    chunks = watched(base.blob(wanted.digest), f"base of {model}", wanted.size, progress)
-    copied = destination.put(model, chunks)
-    if copied != (wanted.digest, wanted.size):
-        raise Refused(f"The base image's {wanted.digest} holds other bytes than its name says: copy the base again.")
-
-
-def _small(base: BaseImage, wanted: Descriptor) -> bytes:
-    if wanted.size > 8 << 20:
-        raise Refused(f"The base image's config has {wanted.size} bytes, which no config needs: pull the base again.")
-    return b"".join(base.blob(wanted.digest))
-
-
-def _model_layers(
-    request: BuildRequest,
-    packager: Packager,
-    layout: Layout,
-    blobs: Blobs,
-    destination: Destination,
-    progress: Progress,
-) -> Iterator[Layer]:
-    """A layer for each concern that the artifact has; the artifact is read once for each."""
-    for concern in Concern:
-        paths = {file.path for file in request.artifact.files if packager.concern(file.path) is concern}
-        if not paths:
-            continue
-        with blobs.open(request.artifact.blob) as reader:
-            wanted = (member for member in packager.unpack(reader, request.artifact) if member.path in paths)
-            placed = [f"{layout.folder}/{path}" for path in paths]
-            tar = write_tar(
-                (member._replace(path=f"{layout.folder}/{member.path}") for member in wanted),
-                folders=_folders(placed),
-                owner=layout.user,
-            )
-            what = f"{concern.value} of {request.ref}"
-            blob = destination.put(request.ref.model, watched(tar, what, None, progress))
-        progress.bytes(what, blob.size, blob.size)
-        yield Layer(concern=concern.value, digest=blob.digest, size=blob.size)
-
-
-def _config_layer(model: str, layout: Layout, destination: Destination) -> Layer:
-    members = (Member(path, len(data), iter((data,))) for path, data in sorted(layout.config.items()))
-    blob = destination.put(model, write_tar(members, owner=layout.user))
-    return Layer(concern="config", digest=blob.digest, size=blob.size)
-
-
-def _descriptor(layer: Layer) -> Descriptor:
-    return Descriptor(media_type=LAYER_TYPE, digest=layer.digest, size=layer.size)
-
-
-def _folders(paths: Sequence[str]) -> list[str]:
-    """Every folder above the paths but those at the root, which belong to the base; outermost first."""
-    folders = {path[:at] for path in paths for at, letter in enumerate(path) if letter == "/"}
-    return sorted(folder for folder in folders if "/" in folder)
+    manifest = parse_base(raw)
+    config = read_small(base.content(manifest.config), _CONFIG_MAX, "The base image's config")
+    check_base(manifest, config)
+    digest = "sha256:" + sha256(raw).hexdigest()
+    return Below(base.reference, digest, manifest, config, platform_of(config))

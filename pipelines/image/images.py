@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
 from typing import NamedTuple, Protocol
 
+from pipelines.image.content import Content
+from pipelines.image.oci import Descriptor
 from registry.store import Blob
 
 
@@ -20,35 +21,53 @@ class Reference(NamedTuple):
 
 
 class BaseImage(Protocol):
-    """An image that can be read."""
+    """An image that can be read; of an index, the image for one platform."""
 
-    def manifest(self) -> bytes:
-        """The image's manifest, just as it is stored.
+    @property
+    def reference(self) -> Reference | None:
+        """How a cluster names it, where it lies in a registry.
 
         Raises:
             NotFound: there is no such image.
         """
 
-    def blob(self, digest: str) -> Iterator[bytes]:
-        """A config's or layer's bytes, verified at their end.
+    def manifest(self) -> bytes:
+        """The image's manifest, just as it is stored.
 
         Raises:
-            NotFound: the image lacks it.
-            Refused: other bytes are there.
+            NotFound: there is no such image, or none for the platform.
         """
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """A config or a layer; its chunks raise NotFound where the image lacks it, and Refused, at their end, where
+        other bytes are there and they were read from the first on."""
 
 
 class Destination(Protocol):
-    """Where images are pushed, a repository for each model."""
+    """Where images are pushed, a repository for each model. Safe for several builders at once."""
 
     def has(self, model: str, digest: str) -> bool:
         """Whether the repository has these bytes, so that they need not be sent."""
 
-    def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
-        """Send bytes; nothing is visible before all of it is there."""
+    def prepare(self, model: str) -> None:
+        """Make the repository, where it is not made by what is put into it; once it is there, nothing."""
+
+    def put(self, model: str, content: Content) -> Blob:
+        """Have the bytes in the repository: found there, mounted from their origin, or sent.
+
+        Nothing is visible before all of it is there. What was sent when a connection broke is not sent again where
+        the registry lets an upload go on.
+
+        Raises:
+            Refused: the bytes are not the ones that the content's digest names.
+            Unavailable: the registry does not answer.
+        """
 
     def push(self, model: str, manifest: bytes) -> Reference:
-        """Send a manifest whose config and layers are there. Its digest names the image; it has no tag yet."""
+        """Send a manifest whose config and layers are there. Its digest names the image; it has no tag yet.
+
+        One that has a `subject` is among that image's referrers from then on.
+        """
 
     def manifest(self, model: str, digest: str) -> bytes:
         """The manifest of an image that was pushed.
@@ -57,6 +76,12 @@ class Destination(Protocol):
             NotFound: there is no such image.
         """
 
+    def content(self, model: str, descriptor: Descriptor) -> Content:
+        """A config or a layer that was put, read back."""
+
+    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
+        """The manifests whose subject is this image (OCI distribution specification 1.1, "Listing Referrers")."""
+
     def tag(self, model: str, tag: str, digest: str) -> None:
         """Name an image that was pushed, for people; naming it again, the same, changes nothing.
 
@@ -64,3 +89,6 @@ class Destination(Protocol):
             NotFound: there is no such image.
             Conflict: the tag names another image; tags are never moved.
         """
+
+    def tagged(self, model: str, tag: str) -> str | None:
+        """The digest of the image with this tag, or None."""

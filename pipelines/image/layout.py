@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -13,8 +13,18 @@ from typing import BinaryIO
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipelines.digests import Hashed
+from pipelines.image.content import Content, Data, Kept, check_content, read_small
 from pipelines.image.images import Reference
-from pipelines.image.oci import INDEX_TYPE, MANIFEST_TYPE, REF_NAME, Descriptor, canonical
+from pipelines.image.oci import (
+    DOCKER_INDEX_TYPE,
+    INDEX_TYPE,
+    MANIFEST_MAX,
+    MANIFEST_TYPE,
+    REF_NAME,
+    Descriptor,
+    canonical,
+    parse_manifest,
+)
 from registry.errors import Conflict, InvalidInput, NotFound, Refused
 from registry.names import check_digest
 from registry.store import CHUNK, Blob
@@ -34,9 +44,10 @@ class _Index(BaseModel):
 class LayoutImage:
     """One image in a layout: `oci:folder` or `oci:folder:tag`, as skopeo writes it."""
 
-    def __init__(self, folder: Path, tag: str | None = None) -> None:
+    def __init__(self, folder: Path, tag: str | None = None, digest: str | None = None) -> None:
         self._folder = folder
         self._tag = tag
+        self._digest = digest
 
     @classmethod
     def parse(cls, text: str) -> LayoutImage:
@@ -54,6 +65,11 @@ class LayoutImage:
             )
         return cls(Path(folder), tag or None)
 
+    @property
+    def reference(self) -> Reference | None:
+        """None: no cluster can pull from a folder."""
+        return None
+
     def manifest(self) -> bytes:
         """The image's manifest.
 
@@ -61,22 +77,28 @@ class LayoutImage:
             NotFound: the folder or the tag does not exist.
             Refused: the tag names an index of several platforms, or the layout is damaged.
         """
-        wanted = [
-            item
-            for item in _read_index(self._folder).manifests
-            if self._tag is None or (item.annotations or {}).get(REF_NAME) == self._tag
-        ]
+        wanted = [item for item in _read_index(self._folder).manifests if self._is_this(item)]
         name = f"oci:{self._folder}" + (f":{self._tag}" if self._tag else "")
         if not wanted:
             raise NotFound(f"There is no base image {name}: fill it with `skopeo copy docker://… {name}`.")
         if len(wanted) > 1:
             raise InvalidInput(f"{name} holds {len(wanted)} images: add the tag of one, as in {name}:latest.")
-        if wanted[0].media_type == INDEX_TYPE:
+        if wanted[0].media_type in (INDEX_TYPE, DOCKER_INDEX_TYPE):
             raise Refused(f"{name} holds images for several platforms: copy one, with skopeo's --override-arch amd64.")
-        return b"".join(self.blob(wanted[0].digest))
+        return read_small(self.content(wanted[0]), MANIFEST_MAX, f"The manifest of {name}")
 
-    def blob(self, digest: str) -> Iterator[bytes]:
-        """Bytes of the layout, verified at their end.
+    def _is_this(self, item: Descriptor) -> bool:
+        if self._digest is not None:
+            return item.digest == self._digest
+        named = (item.annotations or {}).get(REF_NAME)
+        return item.artifact_type is None if self._tag is None else named == self._tag
+
+    def content(self, descriptor: Descriptor) -> Content:
+        """A config or a layer."""
+        return Kept(descriptor.digest, descriptor.size, lambda start: self._blob(descriptor.digest, start))
+
+    def _blob(self, digest: str, start: int = 0) -> Iterator[bytes]:
+        """Bytes of the layout; read from the first on, they are verified at their end.
 
         Raises:
             NotFound: the layout lacks them.
@@ -88,9 +110,10 @@ class LayoutImage:
         except FileNotFoundError as error:
             raise NotFound(f"The image in {self._folder} lacks {digest}: copy it there again.") from error
         with file:
+            file.seek(start)
             hashed = Hashed(iter(lambda: file.read(CHUNK), b""))
             yield from hashed
-        if hashed.digest != digest:
+        if not start and hashed.digest != digest:
             raise Refused(f"{path} holds other bytes than its name says: copy the image there again.")
 
 
@@ -108,21 +131,42 @@ class LayoutDestination:
         """Whether the model's layout has these bytes."""
         return _blob_path(self.folder(model), digest).exists()
 
-    def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
-        """Write bytes under their digest, whole or not at all."""
+    def prepare(self, model: str) -> None:
+        """Make the folder."""
+        (self.folder(model) / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
+
+    def put(self, model: str, content: Content) -> Blob:
+        """Write bytes under their digest, whole or not at all; what is there already is not read.
+
+        Raises:
+            Refused: they are not the ones that the content's digest names.
+        """
         folder = self.folder(model)
+        if content.digest is not None and content.size is not None and self.has(model, content.digest):
+            return Blob(content.digest, content.size)
         (folder / "blobs" / "sha256").mkdir(parents=True, exist_ok=True)
         with _scratch(folder) as (file, path):
-            hashed = Hashed(chunks)
+            hashed = Hashed(content.chunks())
             for chunk in hashed:
                 file.write(chunk)
+            check_content(content, Blob(hashed.digest, hashed.size))
             _flush(file)
             path.replace(_blob_path(folder, hashed.digest))
         return Blob(hashed.digest, hashed.size)
 
     def push(self, model: str, manifest: bytes) -> Reference:
-        """Write a manifest; it has no tag yet."""
-        return Reference(f"{LOCAL_HOST}/{model}", self.put(model, [manifest]).digest)
+        """Write a manifest; it has no tag yet, and where it has a subject, the index lists it without one."""
+        folder, parsed = self.folder(model), parse_manifest(manifest)
+        digest = self.put(model, Data(manifest)).digest
+        if parsed.subject is not None:
+            item = Descriptor(
+                media_type=MANIFEST_TYPE, digest=digest, size=len(manifest), artifact_type=parsed.artifact_type
+            )
+            with _locked(folder, ".lock"):
+                index = _index_or_new(folder)
+                if all(other.digest != digest for other in index.manifests):
+                    _enter(folder, index, item)
+        return Reference(f"{LOCAL_HOST}/{model}", digest)
 
     def manifest(self, model: str, digest: str) -> bytes:
         """The manifest of an image that was pushed.
@@ -130,7 +174,27 @@ class LayoutDestination:
         Raises:
             NotFound: there is no such image.
         """
-        return b"".join(LayoutImage(self.folder(model)).blob(digest))
+        stored = self.content(model, Descriptor(media_type=MANIFEST_TYPE, digest=check_digest(digest), size=0))
+        return read_small(stored, MANIFEST_MAX, f"The manifest {digest}")
+
+    def content(self, model: str, descriptor: Descriptor) -> Content:
+        """A config or a layer that was put."""
+        return LayoutImage(self.folder(model)).content(descriptor)
+
+    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
+        """The manifests whose subject is this image."""
+        found = []
+        for item in _index_or_new(self.folder(model)).manifests:
+            if REF_NAME not in (item.annotations or {}):
+                manifest = parse_manifest(self.manifest(model, item.digest))
+                if manifest.subject is not None and manifest.subject.digest == digest:
+                    found.append(item)
+        return tuple(found)
+
+    def tagged(self, model: str, tag: str) -> str | None:
+        """The digest of the image with this tag, or None."""
+        named = _named(_index_or_new(self.folder(model)), tag)
+        return named[0].digest if named else None
 
     def tag(self, model: str, tag: str, digest: str) -> None:
         """Name an image that was pushed.
@@ -141,8 +205,8 @@ class LayoutDestination:
         """
         folder, size = self.folder(model), len(self.manifest(model, digest))
         with _locked(folder, ".lock"):
-            index = _read_index(folder) if (folder / "index.json").exists() else _Index()
-            named = [item for item in index.manifests if (item.annotations or {}).get(REF_NAME) == tag]
+            index = _index_or_new(folder)
+            named = _named(index, tag)
             if any(item.digest != digest for item in named):
                 raise Conflict(
                     f"{folder} already has another image named {tag}, and tags are never moved: register a new version."
@@ -150,9 +214,7 @@ class LayoutDestination:
             if named:
                 return
             item = Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=size, annotations={REF_NAME: tag})
-            _write(folder, "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
-            changed = index.model_copy(update={"manifests": (*index.manifests, item)})
-            _write(folder, "index.json", canonical(changed.model_dump(by_alias=True, exclude_none=True)))
+            _enter(folder, index, item)
 
 
 def _blob_path(folder: Path, digest: str) -> Path:
@@ -168,6 +230,20 @@ def _read_index(folder: Path) -> _Index:
         ) from error
     except ValidationError as error:
         raise Refused(f"{folder}/index.json is not an OCI image index: copy the image there again.") from error
+
+
+def _index_or_new(folder: Path) -> _Index:
+    return _read_index(folder) if (folder / "index.json").exists() else _Index()
+
+
+def _named(index: _Index, tag: str) -> list[Descriptor]:
+    return [item for item in index.manifests if (item.annotations or {}).get(REF_NAME) == tag]
+
+
+def _enter(folder: Path, index: _Index, item: Descriptor) -> None:
+    _write(folder, "oci-layout", canonical({"imageLayoutVersion": "1.0.0"}))
+    changed = index.model_copy(update={"manifests": (*index.manifests, item)})
+    _write(folder, "index.json", canonical(changed.model_dump(by_alias=True, exclude_none=True)))
 
 
 def _write(folder: Path, name: str, data: bytes) -> None:
