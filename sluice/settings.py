@@ -23,10 +23,12 @@ from pydantic_settings import (
 )
 
 from gitops.release import Runtime
+from pipelines.image.compression import DEFAULT_COMPRESSION, Compression
 from registry.errors import InvalidInput
 from registry.names import EnvironmentName
 from registry.roles import Role
 from sluice.api.config import Serve
+from sluice.building import BuildKit, Ecr, Policy, Signing
 
 FILE = "sluice.toml"
 
@@ -40,8 +42,17 @@ class Settings(BaseSettings):
     gitops: str = Field(default="", description="the GitOps repository: a URL, or the path of a bare repository")
     branch: str = Field(default="main", description="the branch that Argo CD follows")
     images: Path = Field(default=Path("images"), description="folder for images, an OCI layout for each model")
-    ecr_prefix: str = Field(default="", description="enter images into ECR under this prefix")
-    bases: dict[Runtime, str] = Field(default={}, description="base image for each runtime, as oci:folder:tag")
+    registry: str = Field(default="", description="push images here instead, as host/prefix")
+    ecr_prefix: str = Field(default="", description="enter images of the folder into ECR under this prefix")
+    ecr: Ecr = Field(default=Ecr(), description="what an ECR repository is like that is made: see sluice.building")
+    bases: dict[Runtime, str] = Field(
+        default={}, description="base image for each runtime, as host/repository:tag or oci:folder:tag"
+    )
+    platform: str = Field(default="linux/amd64", description="which image of a base for several platforms")
+    compression: Compression = Field(default=DEFAULT_COMPRESSION, description="of image layers: none, gzip or zstd")
+    policy: Policy = Field(default=Policy(), description="what is let through: see sluice.building")
+    signing: Signing = Field(default=Signing(), description="who signs images: see sluice.building")
+    buildkit: BuildKit = Field(default=BuildKit(), description="what extends base images: see sluice.building")
     first_environment: EnvironmentName = Field(default="staging", description="where `release` commits to")
     actor: str = Field(default="", description="who asks, as commits and records name them")
     role: Role = Field(default=Role.RELEASER, description="role to act in here; a guard against slips")
@@ -83,7 +94,17 @@ class _File(TomlConfigSettingsSource):
             values["gitops"] = str(self._folder / values["gitops"])
         if isinstance(values.get("bases"), dict):
             values["bases"] = {runtime: self._base(name) for runtime, name in values["bases"].items()}
+        if isinstance(values.get("signing"), dict):
+            values["signing"] = self._signing(values["signing"])
         return values
+
+    def _signing(self, said: dict[str, Any]) -> dict[str, Any]:
+        key, trusted = said.get("key"), said.get("trusted")
+        if isinstance(key, str) and key and "://" not in key:
+            said = {**said, "key": str(self._folder / key)}
+        if isinstance(trusted, list):
+            said = {**said, "trusted": [self._folder / name if isinstance(name, str) else name for name in trusted]}
+        return said
 
     def _base(self, name: object) -> object:
         scheme, _, rest = str(name).partition(":")

@@ -13,15 +13,24 @@ from registry.names import check_bucket
 from sluice.settings import Settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from gitops.config import Model
     from gitops.release import Runtime
     from gitops.repository import Repository
     from pipelines.image.images import BaseImage, Destination
+    from pipelines.image.layers import Recipes
+    from pipelines.supply.keys import PublicKey
+    from pipelines.supply.signing import Signer
     from registry.aws import Clients
+    from registry.names import VersionRef
     from registry.outputs import Outputs
+    from registry.progress import Progress
     from registry.registry import Registry
     from registry.sagemaker import SageMakerSources
     from registry.storage import Storage
     from registry.store import Blobs
+    from sluice.bases import Bases
 
 
 _ACTOR_MAX = 200
@@ -91,6 +100,24 @@ class Wiring:
         """The registry's own copies of training outputs."""
         return self.storage.outputs
 
+    @property
+    def recipes(self) -> Recipes:
+        """Image layers that were made before."""
+        from pipelines.image.recipes import StoredRecipes
+
+        return StoredRecipes(self.storage.store)
+
+    def said_of(self, model: str) -> Model:
+        """What people said in git of how a model is packaged and built; the defaults where no repository is set.
+
+        Raises:
+            InvalidInput: the model's file cannot be right.
+        """
+        from gitops.config import Model
+        from gitops.state import said_of
+
+        return said_of(self.repository.head(), model) if self.settings.gitops else Model(name=model)
+
     @cached_property
     def sources(self) -> SageMakerSources:
         """What can be registered."""
@@ -100,31 +127,60 @@ class Wiring:
 
     @cached_property
     def destination(self) -> Destination:
-        """Where images go."""
-        from pipelines.image.layout import LayoutDestination
+        """Where images go.
 
+        Raises:
+            InvalidInput: nothing can be called as the settings say.
+        """
+        from pipelines.image.ecr import EcrCatalog, EcrTemplate
+        from pipelines.image.layout import LayoutDestination
+        from pipelines.image.remote.places import open_destination
+
+        template = EcrTemplate(**dict(self.settings.ecr))
+        if self.settings.registry:
+            return open_destination(self.settings.registry, template=template)
         layout = LayoutDestination(self.settings.images)
         if not self.settings.ecr_prefix:
             return layout
-        from pipelines.image.ecr import EcrCatalog
+        return EcrCatalog(layout, self.clients, self.settings.ecr_prefix, template)
 
-        return EcrCatalog(layout, self.clients, self.settings.ecr_prefix)
+    @cached_property
+    def bases(self) -> Bases:
+        """Base images."""
+        from sluice.bases import Bases
 
-    def base(self, runtime: Runtime) -> BaseImage:
-        """The base image for a runtime.
+        return Bases(self.settings, self.blobs, self.destination)
+
+    def base(self, ref: VersionRef, settings: Model, progress: Progress) -> Callable[[Runtime], BaseImage]:
+        """From a model server, the base image for a packaged version, with what it needs beyond the usual one."""
+        return self.bases.extended(ref, settings, self.registry, progress)
+
+    @cached_property
+    def signer(self) -> Signer | None:
+        """What signs images, None where no key is set.
 
         Raises:
-            InvalidInput: none is set.
+            InvalidInput: the key cannot be used.
+            NotFound: there is no such key.
         """
-        from pipelines.image.layout import LayoutImage
+        from pipelines.supply.signing import open_signer
 
-        named = self.settings.bases.get(runtime)
-        if named is None:
-            raise InvalidInput(
-                f'No base image is set for {runtime.value}: put `{runtime.value} = "oci:folder:tag"` under [bases]'
-                " in sluice.toml."
-            )
-        return LayoutImage.parse(named)
+        name = self.settings.signing.key
+        return open_signer(name, lambda: self.clients) if name else None
+
+    @property
+    def trusted(self) -> tuple[PublicKey, ...]:
+        """The keys whose signatures count: those in the settings, else the public half of the one that signs here.
+
+        Raises:
+            InvalidInput: one cannot be used.
+            NotFound: there is no such key.
+        """
+        from pipelines.supply.keys import read_keys
+
+        if self.settings.signing.trusted:
+            return read_keys(self.settings.signing.trusted)
+        return (self.signer.public,) if self.signer else ()
 
     @cached_property
     def repository(self) -> Repository:

@@ -7,6 +7,7 @@ import os
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -78,3 +79,12 @@ def new_bucket(endpoints: Endpoints) -> Iterator[Callable[[], str]]:
 def examples() -> Path:
     """The folder of example models."""
     return EXAMPLES
+
+
+@pytest.fixture(scope="session")
+def docker_registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's docker-registry on loopback, `host` and `folder`, for anyone to push to; it keeps all to the end."""
+    from tests.pipelines.registries import serve
+
+    with serve(tmp_path_factory.mktemp("registry")) as registry:
+        yield registry

@@ -46,7 +46,12 @@ def promotion(request: CommitInput, registry: Registry) -> Promotion:
         raise Conflict(f"{request.ref} has no image yet: build it with `sluice build {request.ref}` first.")
     if image.runtime not in set(Runtime):
         raise Refused(f"{request.ref} is for the runtime {image.runtime[:40]!r}, which this Sluice lacks: upgrade it.")
-    deployed = Deployed(version=request.ref.number, image=image.reference, runtime=Runtime(image.runtime))
+    deployed = Deployed(
+        version=request.ref.number,
+        image=image.server or image.reference,
+        runtime=Runtime(image.runtime),
+        volume=image.reference if image.server else None,
+    )
     return Promotion(
         model=request.ref.model,
         environment=request.environment,

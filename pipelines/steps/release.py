@@ -6,17 +6,21 @@ from typing import TYPE_CHECKING, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gitops.config import Model
 from gitops.message import Identity
 from gitops.operations import Outcome
 from gitops.release import Runtime, check_first_weight, check_weight
-from gitops.state import read_environment, read_release
-from pipelines.archive import Limits
+from gitops.state import read_environment, read_release, said_of
+from pipelines.image.builder import Builder
+from pipelines.image.compression import DEFAULT_COMPRESSION, Compression
 from pipelines.image.images import BaseImage, Destination
-from pipelines.steps.build import build
+from pipelines.image.layers import Recipes
+from pipelines.steps.attest import attest
+from pipelines.steps.build import BuildInput, build
 from pipelines.steps.commit import CommitInput, commit
-from pipelines.steps.package import package
+from pipelines.steps.package import PackageInput, package
 from pipelines.steps.register import RegisterInput, register
-from registry.facts import Artifact, Image
+from registry.facts import Artifact, Image, Severity
 from registry.names import EnvironmentName, ModelName, VersionRef
 from registry.outputs import Outputs
 from registry.progress import Progress
@@ -25,7 +29,10 @@ from registry.sagemaker import Sources
 from registry.store import Blobs
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gitops.repository import Repository
+    from pipelines.supply.signing import Signer
 
 
 class Parts(Protocol):
@@ -48,6 +55,10 @@ class Parts(Protocol):
         """Artifacts."""
 
     @property
+    def recipes(self) -> Recipes:
+        """Layers that were made before."""
+
+    @property
     def destination(self) -> Destination:
         """Images."""
 
@@ -55,8 +66,12 @@ class Parts(Protocol):
     def repository(self) -> Repository:
         """Releases."""
 
-    def base(self, runtime: Runtime) -> BaseImage:
-        """The base image for a runtime."""
+    @property
+    def signer(self) -> Signer | None:
+        """What signs images, if anything does."""
+
+    def base(self, ref: VersionRef, settings: Model, progress: Progress) -> Callable[[Runtime], BaseImage]:
+        """From a model server, the base image for a packaged version, with what it needs beyond the usual one."""
 
 
 class ReleaseInput(BaseModel):
@@ -70,6 +85,10 @@ class ReleaseInput(BaseModel):
     environment: EnvironmentName
     weight: int = Field(default=100, description="percentage of the traffic there, 1 to 100")
     actor: str
+    refuse: Severity | None = Severity.DANGER
+    """As the package step reads it."""
+    compression: Compression = DEFAULT_COMPRESSION
+    """Of the image's layers."""
 
 
 class ReleaseResult(BaseModel):
@@ -96,8 +115,13 @@ def release(request: ReleaseInput, parts: Parts, author: Identity, progress: Pro
     registry = parts.registry
     wish = RegisterInput(source=request.source, model=request.model, actor=request.actor)
     ref = register(wish, parts.sources, parts.blobs, registry, progress).ref
-    artifact = package(ref, parts.outputs, registry, parts.blobs, Limits(), progress)
-    image = build(ref, registry, parts.blobs, parts.base, parts.destination, progress)
+    settings = said_of(head, request.model)
+    artifact = package(PackageInput.of(ref, settings, request.refuse), parts.outputs, registry, parts.blobs, progress)
+    builder = Builder(parts.blobs, parts.recipes, parts.destination, progress)
+    base = parts.base(ref, settings, progress)
+    wish_built = BuildInput.of(ref, settings, request.compression)
+    image = build(wish_built, registry, builder, base, parts.destination, progress)
+    attest(ref, registry, parts.blobs, parts.destination, parts.signer, progress)
     wanted = CommitInput(ref=ref, environment=request.environment, weight=request.weight, requested_by=request.actor)
     outcome = commit(wanted, registry, parts.repository, author, progress)
     return ReleaseResult(ref=ref, artifact=artifact, image=image, outcome=outcome)

@@ -16,14 +16,17 @@ from registry.changes import Alias, Approval, Decision, Model, ModelEdit, Move, 
 from registry.facts import (
     Artifact,
     Channel,
+    DType,
     FileFact,
     Format,
     Image,
     Scan,
+    Signature,
     SignOff,
     Smoke,
     Source,
     SourceKind,
+    Tensor,
     Training,
     Version,
 )
@@ -88,6 +91,12 @@ _ROW = Row(
     created_by=_BY,
 )
 _SCAN = Scan(source=_DIGEST, size=52_118, format=Format.TORCHSCRIPT, root="model.pt", files=(_FILE,))
+_SIGNATURE = Signature(
+    inputs=(Tensor(name="instances", dtype=DType.FLOAT32, shape=(None, 30)),),
+    outputs=(Tensor(name="predictions", dtype=DType.FLOAT32, shape=(None, 2)),),
+    sample={"instances": [[0.0] * 30]},
+    told_by="signature.json",
+)
 _ARTIFACT = Artifact(type="mar", source=_DIGEST, blob=_DIGEST, size=51_009, files=(_FILE,))
 _BUILT = Image(reference=_IMAGE, artifact=_DIGEST, base=_DIGEST, runtime="torchserve", size=4_812_331_207)
 
@@ -99,6 +108,7 @@ BODIES: dict[str, Any] = {
     f"PATCH {_ONE}": ModelEdit(owner="risk", tags={"team": "risk", "old": None}),
     f"POST {_VERSIONS}": {"source": _JOB, "metrics": {"auc": 0.93}, "tags": {"team": "risk"}},
     f"PUT {_NUMBER}/facts/scan": _SCAN,
+    f"PUT {_NUMBER}/facts/signature": _SIGNATURE,
     f"PUT {_NUMBER}/facts/artifact": _ARTIFACT,
     f"PUT {_NUMBER}/facts/image": _BUILT,
     f"PUT {_NUMBER}/facts/smoke": {"image": _IMAGE, "passed": True, "detail": "200 in 41 ms"},
@@ -121,6 +131,7 @@ ANSWERS: dict[str, Any] = {
     f"GET {_NUMBER}": _VERSION,
     f"GET {_ONE}/resolve/{{reference}}": VersionRef(model="fraud", number=7),
     f"GET {_NUMBER}/facts/scan": _SCAN,
+    f"GET {_NUMBER}/facts/signature": _SIGNATURE,
     f"GET {_NUMBER}/facts/artifact": _ARTIFACT,
     f"GET {_NUMBER}/facts/image": _BUILT,
     f"GET {_NUMBER}/facts/smoke": Smoke(image=_IMAGE, passed=True, detail="200 in 41 ms", at=_AT, by=_BY),

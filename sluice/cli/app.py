@@ -19,6 +19,7 @@ from sluice.cli import (
     demo_command,
     doctor_command,
     gitops_commands,
+    image_commands,
     model_commands,
     moving_commands,
     register_commands,
@@ -57,6 +58,7 @@ def _root(
 
 demo_command.add_to(app)
 release_commands.add_to(app)
+image_commands.add_to(app)
 gitops_commands.add_to(app)
 register_commands.add_to(app)
 model_commands.add_to(app)

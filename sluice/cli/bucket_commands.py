@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.supply.layers import Layers
 from registry.errors import InvalidInput, NotFound, Refused
 from registry.roles import Role
 from sluice.cli import when
@@ -41,10 +42,17 @@ def verify(
         str | None,
         typer.Option("--after", metavar="MODEL@VERSION", help="With --all: go on after this one, where it broke off."),
     ] = None,
+    image: Annotated[
+        bool, typer.Option("--image", help="The version's image instead: its bytes, labels, SBOM, signatures.")
+    ] = False,
+    layers: Annotated[Layers, typer.Option("--layers", help="With --image: what to do with its layers.")] = Layers.READ,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
     """Read the bytes of versions and compare their sha256 with what is recorded; exit 4 where some are not good."""
+    if image:
+        _verify_image(what, layers, bucket, alone=not everything and after is None, json=json)
+        return
     if (what is None) != everything:
         raise InvalidInput("Name what is to be read: MODEL@VERSION, MODEL, or --all, which is one of them.")
     if after is not None and not everything:
@@ -62,6 +70,14 @@ def verify(
     if bad:
         more = f", {bad[0].ref} among them" if len(bad) > 1 else f": {bad[0].ref}"
         raise Refused(f"{len(bad)} of {len(found)} versions are damaged or incomplete{more}.")
+
+
+def _verify_image(what: str | None, layers: Layers, bucket: str | None, *, alone: bool, json: bool) -> None:
+    from sluice.cli.image_commands import show_verified
+
+    if what is None or "@" not in what or not alone:
+        raise InvalidInput("--image looks at one version's image: give it with MODEL@VERSION and nothing else.")
+    show_verified(what, layers, bucket, json=json)
 
 
 def _verified(parts: Wiring, what: str | None, after: str | None, progress: Progress) -> Iterator[Verification]:

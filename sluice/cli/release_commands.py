@@ -6,6 +6,9 @@ from typing import Annotated
 
 import typer
 
+from gitops.release import Runtime
+from pipelines.image.compression import Compression
+from registry.facts import Delivery
 from registry.roles import Role
 from sluice.cli.common import (
     AsJson,
@@ -55,6 +58,8 @@ def release(
             environment=check_label(env or parts.settings.first_environment, "environment"),
             weight=weight,
             actor=parts.actor,
+            refuse=parts.settings.policy.refused,
+            compression=parts.settings.compression,
         )
         result = steps(request, parts, identity(parts), progress)
     if json:
@@ -63,25 +68,56 @@ def release(
         line(str(result.ref))
 
 
-def package(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
+def package(
+    ref: VersionArgument,
+    runtime: Annotated[
+        Runtime | None, typer.Option("--runtime", help="The model server, over what model.yaml says.")
+    ] = None,
+    bucket: Bucket = None,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
     """Make a version's training output the archive that its model server reads."""
-    from pipelines.archive import Limits
+    from pipelines.steps.package import PackageInput
     from pipelines.steps.package import package as step
 
-    with wired(bucket, needs=Role.RELEASER) as parts, progressing() as progress:
-        artifact = step(resolved(parts, ref), parts.outputs, parts.registry, parts.blobs, Limits(), progress)
+    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
+        version = resolved(parts, ref)
+        wanted = PackageInput.of(version, parts.said_of(version.model), parts.settings.policy.refused)
+        if runtime is not None:
+            wanted = wanted.model_copy(update={"runtime": runtime})
+        artifact = step(wanted, parts.outputs, parts.registry, parts.blobs, progress)
     if json:
         as_json(artifact)
     else:
         line(artifact.blob)
 
 
-def build(ref: VersionArgument, bucket: Bucket = None, json: AsJson = False) -> None:
-    """Build the serving image of a packaged version."""
+def build(
+    ref: VersionArgument,
+    compression: Annotated[
+        Compression | None, typer.Option("--compression", help="Of the layers that are made, over the settings.")
+    ] = None,
+    delivery: Annotated[
+        Delivery | None, typer.Option("--delivery", help="In one image with its server or alone, over model.yaml.")
+    ] = None,
+    bucket: Bucket = None,
+    gitops: Gitops = None,
+    json: AsJson = False,
+) -> None:
+    """Build the image of a packaged version, and push it."""
+    from pipelines.image.builder import Builder
+    from pipelines.steps.build import BuildInput
     from pipelines.steps.build import build as step
 
-    with wired(bucket, needs=Role.RELEASER) as parts, progressing() as progress:
-        image = step(resolved(parts, ref), parts.registry, parts.blobs, parts.base, parts.destination, progress)
+    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
+        version = resolved(parts, ref)
+        wanted = BuildInput.of(version, parts.said_of(version.model), compression or parts.settings.compression)
+        if delivery is not None:
+            wanted = wanted.model_copy(update={"delivery": delivery})
+        builder = Builder(parts.blobs, parts.recipes, parts.destination, progress)
+        base = parts.base(version, parts.said_of(version.model), progress)
+        image = step(wanted, parts.registry, builder, base, parts.destination, progress)
     if json:
         as_json(image)
     else:

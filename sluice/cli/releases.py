@@ -26,7 +26,7 @@ def show_releases(releases: Iterable[Release]) -> None:
             f"v{release.stable.version}",
             f"v{release.canary.version} at {release.canary.weight} %" if release.canary else None,
             release.stable.runtime.value,
-            _image(release.stable.image),
+            _image(release.stable.model_image),
         )
         for release in releases
     )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gitops.release import Runtime
 from pipelines.archive import Member
+from pipelines.image.content import Data
 from pipelines.image.layout import LayoutDestination
 from pipelines.image.oci import CONFIG_TYPE, LAYER_TYPE, Descriptor, Manifest, canonical, dump
 from pipelines.tarout import write_tar
@@ -22,10 +23,10 @@ def _make(folder: Path, runtime: Runtime) -> str:
     layouts = LayoutDestination(folder)
     name = runtime.value
     release = f"ID=sluice-demo\nPRETTY_NAME=Stand-in for a {name} image\n".encode()
-    layer = layouts.put(name, write_tar([Member("etc/os-release", len(release), iter((release,)))]))
+    layer = layouts.put(name, Data(b"".join(write_tar([Member("etc/os-release", len(release), iter((release,)))]))))
     config = layouts.put(
         name,
-        [
+        Data(
             canonical(
                 {
                     "architecture": "amd64",
@@ -34,7 +35,7 @@ def _make(folder: Path, runtime: Runtime) -> str:
                     "rootfs": {"type": "layers", "diff_ids": [layer.digest]},
                 }
             )
-        ],
+        ),
     )
     manifest = Manifest(
         config=Descriptor(media_type=CONFIG_TYPE, digest=config.digest, size=config.size),

@@ -9,11 +9,12 @@ from typing import NamedTuple
 
 import pytest
 
-from pipelines.archive import Limits, Member
+from gitops.runtimes import RUNTIMES, RuntimeSpec
+from pipelines.archive import Member
 from pipelines.packagers import Layout, packager_of
-from pipelines.steps.package import package
+from pipelines.steps.package import PackageInput, package
 from pipelines.steps.register import RegisterInput, register
-from registry.facts import Artifact, Source, Training
+from registry.facts import Artifact, Signature, Source, Training, Version
 from registry.memory import MemoryBlobs, MemoryBytes, MemoryOutputs, MemoryStore, etag_of
 from registry.names import VersionRef
 from registry.progress import Silent
@@ -46,22 +47,28 @@ class ExampleJobs:
 
 
 class Packaged(NamedTuple):
-    """An example after the package step."""
+    """A training output after the package step."""
 
     ref: VersionRef
     artifact: Artifact
     blobs: MemoryBlobs
-    sample: bytes
+    signature: Signature | None
+    sample: bytes = b""
     """A request that the model's server is sent."""
-    expected: int
+    expected: int = 0
     """The class that the model finds the sample to be."""
 
     @property
     def layout(self) -> Layout:
-        return packager_of(self.artifact).layout(self.ref)
+        return packager_of(self.artifact).layout(self.ref, self.artifact)
+
+    @property
+    def spec(self) -> RuntimeSpec:
+        """How its server is started."""
+        return RUNTIMES[packager_of(self.artifact).runtime]
 
     def unpack(self, root: Path) -> None:
-        """Lay the files out under `root` as the image does under `/`, without its config."""
+        """Lay the files out under `root` as the image does under MODEL_ROOT, without its config."""
         with self.blobs.open(self.artifact.blob) as reader:
             for member in packager_of(self.artifact).unpack(reader, self.artifact):
                 _write(root / self.layout.folder, member)
@@ -74,18 +81,44 @@ def _write(folder: Path, member: Member) -> None:
         file.writelines(member.chunks)
 
 
+class Place:
+    """A registry in memory, and the bytes of what is registered."""
+
+    def __init__(self, jobs: ExampleJobs) -> None:
+        self._jobs, place = jobs, MemoryBytes()
+        self._outputs, self._blobs = MemoryOutputs(place, jobs.files), MemoryBlobs(place)
+        self._registry = Registry(Storage(MemoryStore(), self._outputs, self._blobs, place))
+
+    def register(self, source: str, model: str) -> Version:
+        asked = RegisterInput(source=source, model=model, actor="tests")
+        return register(asked, self._jobs, self._blobs, self._registry, Silent())
+
+    def package(self, ref: VersionRef, handler: str = "") -> Packaged:
+        asked = PackageInput(ref=ref, handler=handler)
+        artifact = package(asked, self._outputs, self._registry, self._blobs, Silent())
+        return Packaged(ref, artifact, self._blobs, self._registry.fact(ref, Signature))
+
+
 @pytest.fixture
 def packaged() -> Callable[[str, str], Packaged]:
     """Registers, scans and packages one training job of an example: `packaged(model, job)`."""
 
     def run(model: str, job: str) -> Packaged:
-        jobs, place = ExampleJobs(model), MemoryBytes()
-        outputs, blobs = MemoryOutputs(place, jobs.files), MemoryBlobs(place)
-        registry = Registry(Storage(MemoryStore(), outputs, blobs, place))
-        version = register(RegisterInput(source=job, model=model, actor="tests"), jobs, blobs, registry, Silent())
-        artifact = package(version.ref, outputs, registry, blobs, Limits(), Silent())
+        place = Place(ExampleJobs(model))
+        done = place.package(place.register(job, model).ref)
         sample = (EXAMPLES / model / "sample.json").read_bytes()
         expected = json.loads((EXAMPLES / model / "sample.expected.json").read_bytes())["class"]
-        return Packaged(version.ref, artifact, blobs, sample, expected)
+        return done._replace(sample=sample, expected=expected)
+
+    return run
+
+
+@pytest.fixture
+def packaged_folder() -> Callable[..., Packaged]:
+    """Does so with a folder that somebody trained into: `packaged_folder(folder, model)`."""
+
+    def run(folder: Path, model: str, handler: str = "") -> Packaged:
+        place = Place(ExampleJobs(model))
+        return place.package(place.register(str(folder), model).ref, handler)
 
     return run

@@ -17,11 +17,13 @@ import pytest
 from gitops.release import Runtime
 from pipelines.archive import read_archive
 from pipelines.digests import Hashed
-from pipelines.formats import Sniffer
+from pipelines.image.content import Content
 from pipelines.image.images import Destination, Reference
 from pipelines.image.layout import LayoutImage
-from pipelines.packagers import PackRequest, packager_for
-from registry.facts import Artifact, FileFact, Scan
+from pipelines.image.oci import Descriptor
+from pipelines.packagers import Packed, PackRequest, packager_for
+from pipelines.scanning import Scanner, scanner_name
+from registry.facts import Artifact, FileFact, Scan, Signature
 from registry.memory import MemoryBlobs
 from registry.names import VersionRef
 from registry.progress import Silent
@@ -99,13 +101,28 @@ def zipped() -> Callable[[Iterable[tuple[str, bytes]]], bytes]:
     return make
 
 
-class Packed(NamedTuple):
-    """An example's model as an artifact, made without any step."""
+@pytest.fixture(scope="session")
+def look() -> Callable[..., Scanner]:
+    """Has files looked at as if they came out of an archive, in pieces of `step` bytes."""
+
+    def run(files: Mapping[str, bytes], step: int = 1 << 20) -> Scanner:
+        scanner = Scanner()
+        for path, data in files.items():
+            pieces = [data[at : at + step] for at in range(0, len(data), step)]
+            assert list(scanner.watch(path, pieces)) == pieces  # nothing is kept or changed
+        return scanner
+
+    return run
+
+
+class Sample(NamedTuple):
+    """A model as an artifact, made without any step."""
 
     ref: VersionRef
     scan: Scan
     artifact: Artifact
     data: bytes
+    signature: Signature | None
 
     def blobs(self) -> MemoryBlobs:
         """A store that holds the artifact."""
@@ -116,13 +133,21 @@ class Packed(NamedTuple):
 
 def scanned(data: bytes) -> Scan:
     """What a scan finds in a training output."""
-    sniffer, files = Sniffer(), []
+    scanner, files = Scanner(), []
     for member in read_archive([data]):
-        hashed = Hashed(sniffer.watch(member.path, member.chunks))
+        hashed = Hashed(scanner.watch(member.path, member.chunks))
         size = sum(len(chunk) for chunk in hashed)
         files.append(FileFact(path=member.path, size=size, sha256=hashed.digest))
-    found = sniffer.verdict()
-    return Scan(source=digest_of(data), size=len(data), format=found.format, root=found.root, files=tuple(files))
+    found = scanner.verdict()
+    return Scan(
+        source=digest_of(data),
+        size=len(data),
+        format=found.format,
+        root=found.root,
+        files=tuple(files),
+        findings=scanner.findings(),
+        scanner=scanner_name(),
+    )
 
 
 def digest_of(data: bytes) -> str:
@@ -130,33 +155,32 @@ def digest_of(data: bytes) -> str:
 
 
 @pytest.fixture(scope="session")
-def pack() -> Callable[..., Packed]:
+def pack() -> Callable[..., Sample]:
     """Packs a training output as version `ref`, read in pieces of `step` bytes: `pack(data, "digits@1")`."""
 
-    def run(data: bytes, ref: str, step: int = 1 << 20) -> Packed:
-        scan, files = scanned(data), []
-        packager = packager_for(scan)
-        request = PackRequest(
-            ref=VersionRef.parse(ref), scan=scan, created_at=datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-        )
+    def run(data: bytes, ref: str, step: int = 1 << 20, runtime: Runtime | None = None, handler: str = "") -> Sample:
+        scan, packed = scanned(data), Packed()
+        packager = packager_for(scan, runtime)
+        created = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
+        request = PackRequest(ref=VersionRef.parse(ref), scan=scan, created_at=created, handler=handler)
         members = read_archive(data[at : at + step] for at in range(0, len(data), step))
-        out = b"".join(packager.pack(members, request, files))
+        out = b"".join(packager.pack(members, request, packed))
         artifact = Artifact(
-            type=packager.type, source=scan.source, blob=digest_of(out), size=len(out), files=tuple(files)
+            type=packager.type, source=scan.source, blob=digest_of(out), size=len(out), files=tuple(packed.files)
         )
-        return Packed(request.ref, scan, artifact, out)
+        return Sample(request.ref, scan, artifact, out, packed.signature)
 
     return run
 
 
 @pytest.fixture(scope="session")
-def digits(pack: Callable[..., Packed]) -> Packed:
+def digits(pack: Callable[..., Sample]) -> Sample:
     """A TorchScript example, packed."""
     return pack((EXAMPLES / "digits/jobs/digits-2026-11-08/model.tar.gz").read_bytes(), "digits@7")
 
 
 @pytest.fixture(scope="session")
-def wine(pack: Callable[..., Packed]) -> Packed:
+def wine(pack: Callable[..., Sample]) -> Sample:
     """A SavedModel example, packed."""
     return pack((EXAMPLES / "wine/jobs/wine-2026-11-10/model.tar.gz").read_bytes(), "wine@3")
 
@@ -183,8 +207,8 @@ class Recording:
     def has(self, model: str, digest: str) -> bool:
         return self._inner.has(model, digest)
 
-    def put(self, model: str, chunks: Iterable[bytes]) -> Blob:
-        blob = self._inner.put(model, chunks)
+    def put(self, model: str, content: Content) -> Blob:
+        blob = self._inner.put(model, content)
         self.puts.append(blob.digest)
         return blob
 
@@ -195,6 +219,15 @@ class Recording:
 
     def manifest(self, model: str, digest: str) -> bytes:
         return self._inner.manifest(model, digest)
+
+    def content(self, model: str, descriptor: Descriptor) -> Content:
+        return self._inner.content(model, descriptor)
+
+    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
+        return self._inner.referrers(model, digest)
+
+    def tagged(self, model: str, tag: str) -> str | None:
+        return self._inner.tagged(model, tag)
 
     def tag(self, model: str, tag: str, digest: str) -> None:
         self._inner.tag(model, tag, digest)

@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -19,15 +20,18 @@ import pytest
 
 from gitops.release import Runtime
 from pipelines.archive import Limits
+from pipelines.image.builder import Builder
+from pipelines.image.content import Content, Made
 from pipelines.image.ecr import EcrCatalog
 from pipelines.image.layout import LayoutDestination, LayoutImage
-from pipelines.steps.build import build
-from pipelines.steps.package import package
+from pipelines.image.recipes import StoredRecipes
+from pipelines.steps.build import BuildInput, build
+from pipelines.steps.package import PackageInput, package
 from pipelines.steps.register import RegisterInput, register
 from pipelines.steps.scan import scan
 from registry.aws import Clients
 from registry.errors import Conflict, InvalidInput, NotFound, Refused
-from registry.facts import Artifact, Facts, Format, Image, Scan
+from registry.facts import Artifact, Facts, Format, Image, Scan, Signature
 from registry.names import VersionRef
 from registry.progress import Progress, Silent
 from registry.registry import Registry
@@ -69,6 +73,7 @@ class World(NamedTuple):
             storage.outputs,
             Registry(storage, clock=lambda: CLOCK),
             storage.blobs,
+            StoredRecipes(storage.store),
             EcrCatalog(LayoutDestination(self.folder / "images"), self.clients, self.prefix),
             self.base,
             Silent(),
@@ -106,6 +111,7 @@ class Parts(NamedTuple):
     outputs: Any
     registry: Registry
     blobs: Any
+    recipes: Any
     destination: Any
     base: Base
     progress: Progress
@@ -123,10 +129,11 @@ class Parts(NamedTuple):
         return scan(ref, self.outputs, self.registry, Limits(), self.progress)
 
     def package(self, ref: VersionRef) -> Artifact:
-        return package(ref, self.outputs, self.registry, self.blobs, Limits(), self.progress)
+        return package(PackageInput(ref=ref), self.outputs, self.registry, self.blobs, self.progress)
 
     def build(self, ref: VersionRef) -> Image:
-        return build(ref, self.registry, self.blobs, self.base, self.destination, self.progress)
+        builder = Builder(self.blobs, self.recipes, self.destination, self.progress)
+        return build(BuildInput(ref=ref), self.registry, builder, self.base, self.destination, self.progress)
 
     def all(self, job: str, model: str) -> tuple[VersionRef, Facts]:
         ref = self.register(job, model)
@@ -163,7 +170,13 @@ def targz(files: dict[str, bytes]) -> bytes:
     return gzip.compress(out.getvalue(), 1, mtime=0)
 
 
-SAVED_MODEL = {"1/saved_model.pb": b"pb" * 100, "1/variables/variables.index": b"v" * 600}
+def files_in(archive: Path) -> dict[str, bytes]:
+    with tarfile.open(archive) as tar:
+        return {info.name: tar.extractfile(info).read() for info in tar if info.isreg()}  # type: ignore[union-attr]
+
+
+SAVED_MODEL = files_in(Path(__file__).parents[2] / "examples/wine/jobs/wine-2026-11-10/model.tar.gz")
+PB = next(path for path in SAVED_MODEL if path.endswith("/saved_model.pb"))
 
 EXAMPLES = [
     ("digits", "digits-2026-11-08", "mar", Format.TORCHSCRIPT, Runtime.TORCHSERVE),
@@ -191,12 +204,15 @@ def test_a_training_job_becomes_an_image(
     stored = world.s3.get_object(Bucket=world.bucket, Key=key)["Body"].read()
     assert ("sha256:" + hashlib.sha256(stored).hexdigest(), len(stored)) == (facts.artifact.blob, facts.artifact.size)
     folder = f"models/{model}/versions/9999999998-1"
-    assert {name for name in lasting(world) if not name.startswith(f"models/{model}/sources/")} == {
+    known = ("scan", "artifact", "image", *(["signature"] if world.parts().registry.fact(ref, Signature) else []))
+    layers = {name for name in lasting(world) if name.startswith("layers/")}
+    assert layers
+    assert {name for name in lasting(world) if not name.startswith(f"models/{model}/sources/")} - layers == {
         "sluice.json",
         f"models/{model}/model.json",
         f"models/{model}/log/9999999998-1.json",
         key,
-        *(f"{folder}/{fact}.json" for fact in ("scan", "artifact", "image")),
+        *(f"{folder}/{fact}.json" for fact in known),
     }
     assert [name for name in world.objects() if name.startswith("outputs/")] == [
         world.parts().registry.version(ref).output
@@ -253,7 +269,7 @@ def test_a_build_that_broke_off_may_be_finished_on_another_base(
     # the base moved on meanwhile: another one stands where its name points
     other = world.base(Runtime.TENSORFLOW_SERVING)
     parts = world.parts()
-    first = build(ref, parts.registry, parts.blobs, lambda _: other, parts.destination, Silent())
+    first = parts._replace(base=lambda _: other).build(ref)
     again = world.parts().build(ref)
     assert again == first
     (named,) = world.clients.ecr().batch_get_image(
@@ -280,12 +296,13 @@ class Fuse:
     """Ends the work at the n-th thing that happens: an effect that is done, or one that is in its midst."""
 
     def __init__(self, at: int) -> None:
-        self.left = at
+        self._left, self._lock = at, threading.Lock()
 
     def burn(self) -> None:
-        self.left -= 1
-        if self.left == 0:
-            raise Killed
+        with self._lock:
+            self._left -= 1
+            if self._left == 0:
+                raise Killed
 
 
 class Fused:
@@ -302,11 +319,22 @@ class Fused:
             return method
 
         def call(*arguments: Any, **named: Any) -> Any:
-            result = method(*(self._burning(a) if isinstance(a, Iterator) else a for a in arguments), **named)
+            result = method(*map(self._slow, arguments), **named)
             self._fuse.burn()
             return result
 
         return call
+
+    def _slow(self, argument: Any) -> Any:
+        """Bytes that are used up over time burn the fuse on the way."""
+        if isinstance(argument, Iterator):
+            return self._burning(argument)
+        if isinstance(argument, str | bytes) or not hasattr(argument, "chunks"):
+            return argument
+        content: Content = argument
+        made = Made(lambda: self._burning(content.chunks()), content.size)
+        made.digest, made.origin = content.digest, content.origin
+        return made
 
     def _burning(self, chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield next(chunks)
@@ -335,6 +363,7 @@ def fused(world: World, fuse: Fuse) -> Parts:
     return parts._replace(
         registry=Registry(storage, clock=lambda: CLOCK),
         blobs=blobs,
+        recipes=StoredRecipes(store),
         destination=EcrCatalog(inner, clients, world.prefix),
     )
 
@@ -405,10 +434,10 @@ class Other:
 @pytest.mark.parametrize(
     "files",
     [
-        {**SAVED_MODEL, "1/saved_model.pb": b"PB" * 100},
-        {**SAVED_MODEL, "1/saved_model.pb": b"pb" * 101},
+        {**SAVED_MODEL, PB: SAVED_MODEL[PB][:-1] + bytes([SAVED_MODEL[PB][-1] ^ 1])},
+        {**SAVED_MODEL, PB: SAVED_MODEL[PB] + b"x"},
         {**SAVED_MODEL, "1/more": b""},
-        {"1/saved_model.pb": SAVED_MODEL["1/saved_model.pb"]},
+        {PB: SAVED_MODEL[PB]},
         dict(reversed(SAVED_MODEL.items())),
     ],
     ids=["bytes", "size", "more", "fewer", "order"],
@@ -474,7 +503,7 @@ NO_MODEL: dict[str, tuple[type[Exception], str, bytes]] = {
     "no bytes": (InvalidInput, "truncated", b""),
     "cut": (InvalidInput, "truncated", targz(SAVED_MODEL)[:-20]),
     "a path that goes up": (Refused, "leaves its folder", targz({**SAVED_MODEL, "../x": b""})),
-    "two models": (InvalidInput, "more than one model", targz({**SAVED_MODEL, "2/saved_model.pb": b""})),
+    "two models": (InvalidInput, "more than one model", targz({**SAVED_MODEL, "other/saved_model.pb": b""})),
 }
 
 
@@ -497,7 +526,8 @@ def test_an_output_without_a_model_leaves_nothing_but_the_version(
 
 def test_a_model_of_several_parts_is_stored_by_its_digest_and_leaves_no_upload(world: World) -> None:
     weights = hashlib.shake_128(b"weights").digest(17 << 20)
-    files = {"saved_model.pb": b"pb", "variables/variables.data-00000-of-00001": weights}
+    large = PB.replace("saved_model.pb", "assets/large")
+    files = {**SAVED_MODEL, large: weights}
     parts = world.parts()
     ref = parts.register(world.job(targz(files)))
     artifact = parts.package(ref)
@@ -510,7 +540,7 @@ def test_a_model_of_several_parts_is_stored_by_its_digest_and_leaves_no_upload(w
     (found,) = (data for data in world.files().values() if len(data) > 17 << 20)
     assert weights in found
 
-    changed = {**files, "variables/variables.data-00000-of-00001": weights[:-1] + b"!"}
+    changed = {**files, large: weights[:-1] + b"!"}
     again = world.parts()
     other = again.register(world.job(targz(files)))
     again.scan(other)

@@ -167,7 +167,7 @@ def test_build_before_package_and_without_a_base(sluice, packaged, monkeypatch):
     monkeypatch.setenv("SLUICE_BASES", json.dumps({"torchserve": "oci:nowhere:latest"}))
     assert "skopeo copy" in _sentence(sluice("build", "digits@2"), 3)
     monkeypatch.setenv("SLUICE_BASES", json.dumps({"torchserve": "docker://x"}))
-    assert "oci:folder:tag" in _sentence(sluice("build", "digits@2"), 2)
+    assert "host/repository:tag" in _sentence(sluice("build", "digits@2"), 2)
     assert sluice("show", "digits@2", "--json").json["state"] == "packaged"
 
 

@@ -8,14 +8,14 @@ import pytest
 from sluice.cli.app import app
 
 COMMANDS = (
-    *("demo", "register", "package", "build", "release"),
+    *("demo", "register", "package", "build", "release", "attest", "sbom", "public-key"),
     *("promote", "rollback", "status", "history", "diff", "render", "init"),
     *("models", "model", "edit", "delete", "versions", "show", "compare", "lineage"),
     *("alias set", "alias remove", "alias history", "aliases", "approve", "reject", "decisions", "sign-off"),
     *("verify", "gc", "events", "rebuild", "export", "import", "doctor", "serve", "token"),
 )
-SILENT = {"demo", "serve", "token"}
-"""They print for people alone."""
+SILENT = {"demo", "serve", "token", "sbom", "public-key"}
+"""They print for people alone, or nothing but what a program reads."""
 _HEAVY = {"boto3", "botocore", "hera", "sagemaker", "moto", "flask", "git"}
 
 

@@ -14,14 +14,14 @@ from pydantic import BaseModel, ConfigDict
 from starlette.responses import Response
 
 from registry.errors import NotFound
-from registry.facts import FACTS, Artifact, Facts, Image, Scan, SignOff, Smoke
+from registry.facts import FACTS, Artifact, Facts, Image, Scan, Signature, SignOff, Smoke
 from registry.limits import Reason
 from registry.names import ImageRef, VersionRef
 from sluice.api.caching import immutable, revalidated
 from sluice.api.deps import VIEWS, Approver, Given, ModelPath, NumberPath, Releaser
 from sluice.api.parts import Parts
 
-F = TypeVar("F", Scan, Artifact, Image, Smoke, SignOff)
+F = TypeVar("F", Scan, Signature, Artifact, Image, Smoke, SignOff)
 
 router = APIRouter(prefix="/v1/models/{model}/versions/{number}/facts", tags=["facts"])
 
@@ -80,6 +80,14 @@ def put_scan(
     request: Request, parts: Given, who: Releaser, model: ModelPath, number: NumberPath, fact: Scan
 ) -> Response:
     """Record what is inside the training output."""
+    return _record(request, parts, who.actor, VersionRef(model=model, number=number), fact)
+
+
+@router.put("/signature", response_model=Signature)
+def put_signature(
+    request: Request, parts: Given, who: Releaser, model: ModelPath, number: NumberPath, fact: Signature
+) -> Response:
+    """Record what the model takes and gives."""
     return _record(request, parts, who.actor, VersionRef(model=model, number=number), fact)
 
 

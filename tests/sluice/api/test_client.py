@@ -13,7 +13,7 @@ import pytest
 from registry.changes import Approval, EventKind, ModelEdit
 from registry.client import RegistryClient
 from registry.errors import Conflict, InvalidInput, NotFound, Refused, SluiceError, Unavailable
-from registry.facts import FACTS, Artifact, FileFact, Format, Image, Scan, SignOff, Smoke, SourceKind
+from registry.facts import FACTS, Artifact, FileFact, Format, Image, Scan, Signature, SignOff, Smoke, SourceKind
 from registry.mlflow.reader import MlflowModel, MlflowVersion
 from registry.names import AliasRef, VersionRef
 from registry.registry import Registry
@@ -162,6 +162,7 @@ def test_facts_and_decisions(three):
     now = datetime.now(UTC)
     facts = [
         Scan(source=DIGEST, size=3, format=Format.TORCHSCRIPT, root="m.pt", files=(file,)),
+        Signature(sample={"instances": [[1, 2]]}, told_by="sample.json"),
         Artifact(type="mar", source=DIGEST, blob=blob.digest, size=8, files=(file,)),
         Image(reference=image, artifact=blob.digest, base=DIGEST, runtime="torchserve", size=1),
         Smoke(image=image, passed=True, at=now, by="me"),
