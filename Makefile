@@ -39,9 +39,11 @@ format: $(VENV)/dev-installed ## Format the code
 golden: $(VENV)/dev-installed ## Write the golden manifests again, to be reviewed with git diff
 	SLUICE_GOLDEN=write $(BIN)/pytest -q tests/gitops/test_golden.py
 
-bench: $(VENV)/dev-installed ## Measure the registry beside MLflow, and keep the table in docs/benchmarks.md
+bench: $(VENV)/dev-installed ## Measure beside what teams use today, and keep the tables in docs/benchmarks.md
 	.ci/mlflow
+	.ci/serving
 	SLUICE_MLFLOW="$(CURDIR)/.venv-mlflow/bin/mlflow" $(BIN)/python -m bench.registry --write
+	$(BIN)/python -m bench.packaging --write
 
 lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashes
 	$(PIP) install $(UV_PIN)
@@ -52,7 +54,7 @@ lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashe
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 clean: ## Remove what was installed and cached
-	rm -rf $(VENV) .venv-serving .venv-mlflow .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .sluice
+	rm -rf $(VENV) .venv-serving .venv-mlflow .venv-triton .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .sluice
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer: make PYTHON=python3.12 …")'
