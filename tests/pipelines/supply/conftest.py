@@ -60,7 +60,7 @@ def _load(path: Path) -> Any:
 
 
 _images = _load(Path(__file__).parents[1] / "image" / "conftest.py")
-docker_registry = _images.docker_registry
+docker_registry = _images.logged_registry
 
 
 class World(NamedTuple):
