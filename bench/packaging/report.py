@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import platform
 from collections.abc import Iterator
-from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
 from bench.packaging.peers import FORMATS
-from bench.registry.report import PAGE
+from bench.page import as_table, keep_table, reach
 
-BEGIN, END = "<!-- packaging: begin -->", "<!-- packaging: end -->"
 _Row = tuple[str, str, str, str, str]
 
 
@@ -54,7 +49,7 @@ def _packaging(kind: str, one: dict[str, Any]) -> Iterator[_Row]:
             _seconds(ours),
             f"{name} {_seconds(peer)}",
             _times(ratio),
-            _reach("≥ 8 x", ratio >= 8) if goal else "-",
+            reach("≥ 8 x", ratio >= 8) if goal else "-",
         )
     ours = one["dropped"]["package"]
     ratio = ours["wall"] / floor["wall"]
@@ -63,7 +58,7 @@ def _packaging(kind: str, one: dict[str, Any]) -> Iterator[_Row]:
         _seconds(ours),
         f"unpack and sha256 alone {_seconds(floor)}",
         f"{ratio:.2f} x the time, {ours['cpu'] / floor['cpu']:.2f} x the CPU",
-        _reach("≤ 1.3 x", ratio <= 1.3),
+        reach("≤ 1.3 x", ratio <= 1.3),
     )
     yield from _with_scan(what, one)
     libraries = one["libraries"]
@@ -99,7 +94,7 @@ def _memory(how: str, sizes: dict[int, dict[str, Any]]) -> Iterator[_Row]:
         shown,
         "-",
         spread,
-        _reach("≤ 200 MB, flat", flat),
+        reach("≤ 200 MB, flat", flat),
     )
 
 
@@ -117,7 +112,7 @@ def _images(one: dict[str, Any]) -> Iterator[_Row]:
     if "buildah" in one:
         peer = one["buildah"]
         ratio = peer["wall"] / ours["wall"]
-        yield what, _seconds(ours), f"buildah bud and push {_seconds(peer)}", _times(ratio), _reach("≥ 5 x", ratio >= 5)
+        yield what, _seconds(ours), f"buildah bud and push {_seconds(peer)}", _times(ratio), reach("≥ 5 x", ratio >= 5)
     else:
         yield what, _seconds(ours), f"buildah: not measured, {one['no buildah']}", "-", "≥ 5 x: unknown"
     floor = one["sent"]
@@ -128,25 +123,25 @@ def _images(one: dict[str, Any]) -> Iterator[_Row]:
         _seconds(ours),
         f"hash and send the .mar, nothing else {_seconds(floor)}",
         f"{ratio:.2f} x the time, {cpu}",
-        _reach("≤ 1.3 x", ratio <= 1.3),
+        reach("≤ 1.3 x", ratio <= 1.3),
     )
     counted = one["counted"]
     first, again, changed = counted["first"], counted["again"], counted["handler"]
     more = first["up"] - counted["size"]
-    yield "bytes sent beyond the .mar's", f"{more / 1e3:.0f} kB", "-", "-", _reach("< 100 kB", more < 100_000)
+    yield "bytes sent beyond the .mar's", f"{more / 1e3:.0f} kB", "-", "-", reach("< 100 kB", more < 100_000)
     yield (
         "second build of the same version",
         f"{again['requests']} requests, {again['blobs']} blobs",
         "-",
         "-",
-        _reach("≤ 10 requests, no blob", again["requests"] <= 10 and not again["blobs"]),
+        reach("≤ 10 requests, no blob", again["requests"] <= 10 and not again["blobs"]),
     )
     yield (
         "only the handler changed",
         f"{changed['up'] / 1e3:.0f} kB in {changed['blobs']} blobs",
         "-",
         "-",
-        _reach("only the small layer", changed["up"] < 100_000),
+        reach("only the small layer", changed["up"] < 100_000),
     )
 
 
@@ -158,7 +153,7 @@ def _copy(one: dict[str, Any]) -> Iterator[_Row]:
     left = one["layers"] - one["done"]
     shown = f"{one['done']} layers before, {one['sent']} after, {one['again']['rss'] / 1e6:.0f} MB peak"
     good = one["sent"] == left and one["again"]["rss"] <= 200e6
-    yield what, shown, "-", "-", _reach("no finished blob again, ≤ 200 MB", good)
+    yield what, shown, "-", "-", reach("no finished blob again, ≤ 200 MB", good)
 
 
 def _seconds(one: dict[str, Any]) -> str:
@@ -173,21 +168,11 @@ def _size(size: int) -> str:
     return f"{size >> 30} GiB" if size >= 1 << 30 else f"{size >> 20} MiB"
 
 
-def _reach(what: str, reached: bool) -> str:
-    return f"{what}: {'reached' if reached else 'missed'}"
-
-
 def table(results: dict[str, Any]) -> str:
     """The table, with a line above it that says where and when."""
-    head = ("measured", "Sluice", "peer", "ratio", "to reach")
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * 5, *rows(results))]
-    when = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    packages = ", ".join(f"{name} {version(name)}" for name in ("zlib-ng", "boto3", "httpx"))
-    return "\n".join([f"One run on {when}, {packages}.", "", *lines])
+    return as_table(rows(results), ("zlib-ng", "boto3", "httpx"))
 
 
 def keep(results: dict[str, Any]) -> None:
     """Put the table where the last one was."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}")
+    keep_table(table(results), "packaging")

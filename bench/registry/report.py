@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import platform
-from datetime import UTC, datetime
-from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[2] / "docs" / "benchmarks.md"
-BEGIN, END = "<!-- registry: begin -->", "<!-- registry: end -->"
+from bench.page import as_table, keep_table, reach
 
 
 def rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
@@ -26,13 +20,13 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
                 f"{one['sluice']:.0f}/s",
                 f"boto3 {one['floor']:.0f}/s",
                 f"{ratio:.0%}",
-                _reach("≥ 80 %", ratio >= 0.8),
+                reach("≥ 80 %", ratio >= 0.8),
             )
         )
     register, resolve, listed = http["register"], http["resolve"], http["list"]
     ratio = register["sluice"].per_second / register["mlflow"].per_second
     found.append(
-        ("register over HTTP, 8 clients, one model", *_rates(register), f"{ratio:.1f} x", _reach("≥ 3 x", ratio >= 3))
+        ("register over HTTP, 8 clients, one model", *_rates(register), f"{ratio:.1f} x", reach("≥ 3 x", ratio >= 3))
     )
     found.append(
         (
@@ -40,14 +34,14 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
             str(register["conflicts"]),
             "-",
             "-",
-            _reach("0", register["conflicts"] == 0),
+            reach("0", register["conflicts"] == 0),
         )
     )
     ratio = resolve["sluice"].per_second / resolve["mlflow"].per_second
-    found.append(("resolve an alias over HTTP, warm", *_rates(resolve), f"{ratio:.1f} x", _reach("≥ 5 x", ratio >= 5)))
+    found.append(("resolve an alias over HTTP, warm", *_rates(resolve), f"{ratio:.1f} x", reach("≥ 5 x", ratio >= 5)))
     ratio = listed["mlflow"] / listed["sluice"]
     pair = f"{listed['sluice'] * 1000:.0f} ms", f"{listed['mlflow'] * 1000:.0f} ms"
-    found.append(("list 10,000 versions, whole, warm", *pair, f"1/{ratio:.0f}", _reach("≤ 1/20", ratio >= 20)))
+    found.append(("list 10,000 versions, whole, warm", *pair, f"1/{ratio:.0f}", reach("≤ 1/20", ratio >= 20)))
     ratio = listed["mlflow"] / listed["first"]
     pair = f"{listed['first'] * 1000:.0f} ms", f"{listed['mlflow'] * 1000:.0f} ms"
     found.append(("the same, the first time", *pair, f"1/{ratio:.0f}", "-"))
@@ -59,7 +53,7 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
             f"{memory / 1e6:.0f} MB",
             f"MLflow with none of them {http['rss']['mlflow'] / 1e6:.0f} MB",
             "-",
-            _reach("≤ 250 MB", memory <= 250e6),
+            reach("≤ 250 MB", memory <= 250e6),
         )
     )
     seconds = results["import"]
@@ -69,7 +63,7 @@ def rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
             f"{seconds['registry']:.3f} s",
             f"boto3 {seconds['boto3']:.3f} s",
             "-",
-            _reach("≤ 0.15 s", seconds["registry"] <= 0.15),
+            reach("≤ 0.15 s", seconds["registry"] <= 0.15),
         )
     )
     return found
@@ -82,7 +76,7 @@ def _pages(pages: dict[int, tuple[float, float]]) -> list[tuple[str, str, str, s
         (f"first page of 100 of {size:,} versions", f"{warm:.1f} ms warm, {cold:.0f} ms cold", "-", "-", "-")
         for size, (cold, warm) in sorted(pages.items())
     ]
-    last = (*cells[-1][:3], f"{ratio:.1f} x the smallest", _reach("flat", ratio <= 1.5))
+    last = (*cells[-1][:3], f"{ratio:.1f} x the smallest", reach("flat", ratio <= 1.5))
     return [*cells[:-1], last]
 
 
@@ -91,21 +85,11 @@ def _rates(one: dict[str, Any]) -> tuple[str, str]:
     return f"{ours.per_second:.0f}/s, p50 {ours.p50:.1f} ms", f"{theirs.per_second:.0f}/s, p50 {theirs.p50:.1f} ms"
 
 
-def _reach(what: str, reached: bool) -> str:
-    return f"{what}: {'reached' if reached else 'missed'}"
-
-
 def table(results: dict[str, Any]) -> str:
     """The table, with a line above it that says where and when."""
-    head = ("measured", "Sluice", "peer", "ratio", "to reach")
-    lines = ["| " + " | ".join(row) + " |" for row in (head, ("---",) * 5, *rows(results))]
-    when = f"{datetime.now(UTC):%Y-%m-%d}, {os.cpu_count()} cores, Python {platform.python_version()}"
-    packages = ", ".join(f"{name} {version(name)}" for name in ("boto3", "fastapi", "uvicorn"))
-    return "\n".join([f"One run on {when}, {packages}.", "", *lines])
+    return as_table(rows(results), ("boto3", "fastapi", "uvicorn"))
 
 
 def keep(results: dict[str, Any]) -> None:
     """Put the table where the last one was."""
-    before, _, rest = PAGE.read_text().partition(BEGIN)
-    _, _, after = rest.partition(END)
-    PAGE.write_text(f"{before}{BEGIN}\n{table(results)}\n{END}{after}")
+    keep_table(table(results), "registry")
