@@ -13,7 +13,8 @@ from pipelines.image.assembly import BuildRequest
 from pipelines.image.builder import Builder
 from pipelines.image.compression import DEFAULT_COMPRESSION, Compression
 from pipelines.image.images import BaseImage, Destination
-from pipelines.image.oci import ANNOTATIONS
+from pipelines.image.layers import media_type
+from pipelines.image.oci import ANNOTATIONS, Manifest, parse_manifest
 from pipelines.packagers import packager_of
 from registry.errors import Conflict, NotFound
 from registry.facts import Artifact, Delivery, Image, Version
@@ -45,41 +46,84 @@ def build(
     destination: Destination,
     progress: Progress,
 ) -> Image:
-    """Build and push the image of a packaged version; built once, it is not built again.
+    """Build and push the image of a packaged version. Built once, it stays as it is, and is made again only where the
+    destination lacks it.
 
     `base` gives the base image for a model server.
 
     Raises:
         NotFound: there is no such version, base or artifact.
-        Conflict: the version is not packaged yet.
+        Conflict: the version is not packaged yet, or its image is gone and would come out as another one.
     """
     ref = wanted.ref
     version = registry.version(ref)
     known = registry.fact(ref, Image)
     if known is None:
-        artifact = registry.fact(ref, Artifact)
-        if artifact is None:
-            raise Conflict(f"{ref} is not packaged yet: run `sluice package {ref}` first.")
-        packager = packager_of(artifact)
-        built = builder.build(_request(version, artifact, wanted), packager, base(packager.runtime))
-        fact = Image(
-            reference=str(built.reference),
-            artifact=artifact.blob,
-            base=built.base,
-            runtime=packager.runtime.value,
-            size=built.size,
-            delivery=wanted.delivery,
-            server=str(built.server) if built.server else None,
-            platform=built.platform,
-        )
-        known = registry.record(ref, fact)
+        known = registry.record(ref, _built(version, registry, wanted, builder, base))
         progress.fact(f"{ref} built: {known.reference}, {known.size} bytes with its base")
-    elif known.delivery is not wanted.delivery:
-        progress.fact(f"{ref} was built to be delivered as {known.delivery.value}, and stays so: register it anew")
+    elif (manifest := _found(destination, ref, known)) is not None:
+        _tell_what_stays(wanted, known, parse_manifest(manifest), progress)
+    else:
+        same = wanted.model_copy(update={"delivery": known.delivery})
+        again = _built(version, registry, same, builder, base)
+        _check_same(ref, known, again)
+        progress.fact(f"{ref} built again, as it was not there: {again.reference}")
     # The tag comes after the fact: were it first, a build that broke off in between could never be made otherwise.
-    with suppress(NotFound):  # built for another destination, before
-        destination.tag(ref.model, f"v{ref.number}", known.reference.rpartition("@")[2])
+    destination.tag(ref.model, f"v{ref.number}", _digest(known))
     return known
+
+
+def _built(
+    version: Version, registry: Registry, wanted: BuildInput, builder: Builder, base: Callable[[Runtime], BaseImage]
+) -> Image:
+    """What there is to record of an image that is built and pushed."""
+    artifact = registry.fact(wanted.ref, Artifact)
+    if artifact is None:
+        raise Conflict(f"{wanted.ref} is not packaged yet: run `sluice package {wanted.ref}` first.")
+    packager = packager_of(artifact)
+    built = builder.build(_request(version, artifact, wanted), packager, base(packager.runtime))
+    return Image(
+        reference=str(built.reference),
+        artifact=artifact.blob,
+        base=built.base,
+        runtime=packager.runtime.value,
+        size=built.size,
+        delivery=wanted.delivery,
+        server=str(built.server) if built.server else None,
+        platform=built.platform,
+    )
+
+
+def _found(destination: Destination, ref: VersionRef, known: Image) -> bytes | None:
+    """The manifest of an image that was built, where the destination has it."""
+    with suppress(NotFound):
+        return destination.manifest(ref.model, _digest(known))
+    return None
+
+
+def _check_same(ref: VersionRef, known: Image, again: Image) -> None:
+    if _digest(again) == _digest(known):
+        return
+    other = f"its base was {known.base}, and is {again.base} now" if again.base != known.base else "see --compression"
+    raise Conflict(
+        f"The image of {ref}, {known.reference}, is not in the registry of images, and would come out as"
+        f" {_digest(again)} ({other}): build it as it was, copy it there, or register a new version."
+    )
+
+
+def _tell_what_stays(wanted: BuildInput, known: Image, manifest: Manifest, progress: Progress) -> None:
+    """Say which wishes come too late."""
+    was = []
+    if known.delivery is not wanted.delivery:
+        was.append(f"to be delivered as {known.delivery.value}")
+    if manifest.layers[-1].media_type != media_type(wanted.compression):
+        was.append(f"with layers of another compression than {wanted.compression.value}")
+    if was:
+        progress.fact(f"{wanted.ref} was built {' and '.join(was)}, and stays so: register it anew")
+
+
+def _digest(image: Image) -> str:
+    return image.reference.rpartition("@")[2]
 
 
 def _request(version: Version, artifact: Artifact, wanted: BuildInput) -> BuildRequest:

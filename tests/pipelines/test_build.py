@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +12,7 @@ import pytest
 
 from gitops.release import Deployed, Runtime
 from pipelines.image.builder import Builder
+from pipelines.image.compression import Compression
 from pipelines.image.content import Content
 from pipelines.image.images import Reference
 from pipelines.image.layout import LayoutDestination, LayoutImage
@@ -18,6 +20,7 @@ from pipelines.image.oci import Descriptor
 from pipelines.image.recipes import StoredRecipes
 from pipelines.steps.build import BuildInput, build
 from pipelines.steps.commit import CommitInput, promotion
+from registry.errors import Conflict
 from registry.facts import Delivery, Image, Source, SourceKind
 from registry.memory import MemoryBlobs, MemoryBytes, MemoryOutputs, MemoryStore, etag_of
 from registry.names import VersionRef
@@ -62,13 +65,21 @@ class Bench(NamedTuple):
 
     ref: VersionRef
     registry: Registry
+    blobs: MemoryBlobs
+    recipes: StoredRecipes
     builder: Builder
     destination: LayoutDestination
     base: Callable[[Runtime], Any]
     told: Told
 
-    def build(self, delivery: Delivery) -> Image:
-        wanted = BuildInput(ref=self.ref, delivery=delivery)
+    def at(self, folder: Path) -> Bench:
+        """The same with another destination."""
+        destination = LayoutDestination(folder)
+        builder = Builder(self.blobs, self.recipes, destination, self.told)
+        return self._replace(destination=destination, builder=builder)
+
+    def build(self, delivery: Delivery, compression: Compression = Compression.NONE) -> Image:
+        wanted = BuildInput(ref=self.ref, delivery=delivery, compression=compression)
         return build(wanted, self.registry, self.builder, self.base, self.destination, self.told)
 
 
@@ -83,8 +94,14 @@ def bench(digits: Any, base: Callable[[Runtime], LayoutImage], tmp_path: Path) -
     source = Source(kind=SourceKind.S3, uri=uri, etag=etag_of(b"any"), size=3)
     version = registry.register("digits", source, actor="tests", git_commit="4f2a9c1").version
     registry.record(version.ref, digits.artifact)
-    builder = Builder(blobs, StoredRecipes(storage.store), destination, told)
-    return Bench(version.ref, registry, builder, destination, lambda runtime: InRegistry(base(runtime)), told)
+    recipes = StoredRecipes(storage.store)
+    builder = Builder(blobs, recipes, destination, told)
+    found = partial(_in_registry, base)
+    return Bench(version.ref, registry, blobs, recipes, builder, destination, found, told)
+
+
+def _in_registry(base: Callable[[Runtime], LayoutImage], runtime: Runtime) -> InRegistry:
+    return InRegistry(base(runtime))
 
 
 def test_an_image_tells_where_it_comes_from(bench: Bench) -> None:
@@ -126,12 +143,31 @@ def test_what_was_built_stays_as_it_was_built(bench: Bench) -> None:
     bench.told.facts.clear()
     assert bench.build(Delivery.IMAGE) == first
     assert bench.told.facts == []
-    assert bench.build(Delivery.VOLUME) == first
-    assert bench.told.facts == [f"{bench.ref} was built to be delivered as image, and stays so: register it anew"]
+    assert bench.build(Delivery.VOLUME, Compression.GZIP) == first
+    assert bench.told.facts == [
+        f"{bench.ref} was built to be delivered as image and with layers of another compression than gzip, and stays"
+        " so: register it anew"
+    ]
 
 
-def test_an_image_that_is_known_but_lies_elsewhere_is_not_named_here(bench: Bench, tmp_path: Path) -> None:
-    first = bench.build(Delivery.IMAGE)
-    elsewhere = bench._replace(destination=LayoutDestination(tmp_path / "elsewhere"))
+@pytest.mark.parametrize("delivery", Delivery)
+def test_an_image_that_is_gone_is_made_again(delivery: Delivery, bench: Bench, tmp_path: Path) -> None:
+    first = bench.build(delivery)
+    bench.told.facts.clear()
+    elsewhere = bench.at(tmp_path / "elsewhere")
     assert elsewhere.build(Delivery.IMAGE) == first
+    digest = first.reference.partition("@")[2]
+    assert elsewhere.destination.tagged("digits", "v1") == digest
+    assert elsewhere.destination.manifest("digits", digest) == bench.destination.manifest("digits", digest)
+    assert f"{bench.ref} built again, as it was not there: {first.reference}" in bench.told.facts
+
+
+def test_an_image_that_is_gone_and_cannot_be_made_again_is_a_conflict(bench: Bench, tmp_path: Path) -> None:
+    bench.build(Delivery.IMAGE)
+    elsewhere = bench.at(tmp_path / "elsewhere")
+    with pytest.raises(Conflict, match=r"is not in the registry of images, and would come out as sha256:.* --compress"):
+        elsewhere.build(Delivery.IMAGE, Compression.GZIP)
+    other = elsewhere._replace(base=lambda _: bench.base(Runtime.TENSORFLOW_SERVING))
+    with pytest.raises(Conflict, match=r"\(its base was sha256:\w+, and is sha256:\w+ now\): build it as it was"):
+        other.build(Delivery.IMAGE)
     assert elsewhere.destination.tagged("digits", "v1") is None
