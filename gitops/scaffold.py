@@ -8,8 +8,9 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from gitops.address import may_hold_secret
-from gitops.config import IN_CLUSTER, template
+from gitops.config import IN_CLUSTER
 from gitops.layout import ARGOCD, ENVIRONMENTS, MODELS, README, environment_file
+from gitops.template import template
 from gitops.yamls import dump
 from registry.errors import InvalidInput
 from registry.names import check_label
