@@ -22,9 +22,12 @@ from sluice.cli import (
     image_commands,
     model_commands,
     moving_commands,
+    promote_commands,
     register_commands,
     release_commands,
+    rollback_commands,
     serve_command,
+    status_commands,
     version_commands,
 )
 
@@ -59,6 +62,9 @@ def _root(
 demo_command.add_to(app)
 release_commands.add_to(app)
 image_commands.add_to(app)
+promote_commands.add_to(app)
+rollback_commands.add_to(app)
+status_commands.add_to(app)
 gitops_commands.add_to(app)
 register_commands.add_to(app)
 model_commands.add_to(app)

@@ -1,167 +1,22 @@
-"""Commands on the GitOps repository: what runs, how it came about, and how to change it."""
+"""Commands on the GitOps repository as a whole: make one, and keep what is rendered up to date."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from registry.roles import Role
-from sluice.cli.common import (
-    AsJson,
-    Bucket,
-    EnvironmentOption,
-    Gitops,
-    VersionArgument,
-    add,
-    identity,
-    progressing,
-    resolved,
-    wired,
-)
-from sluice.cli.output import as_json, line, table
-from sluice.cli.releases import show_releases
-
-if TYPE_CHECKING:
-    from gitops.operations import Outcome
-    from gitops.promote import Promotion
-    from sluice.wiring import Wiring
+from sluice.cli.common import AsJson, Gitops, add, identity, progressing, wired
+from sluice.cli.output import as_json, line
 
 _PANEL = "Git"
-To = Annotated[str, typer.Option("--to", metavar="ENV", help="The environment, such as prod.")]
-Weight = Annotated[int, typer.Option("--weight", metavar="PERCENT", help="Percentage of the traffic, 1 to 100.")]
-Unhold = Annotated[
-    str, typer.Option("--unhold", metavar="REASON", help="Let a version come back that was rolled back, and say why.")
-]
 
 
 def add_to(app: typer.Typer) -> None:
     """Add the commands of this module."""
-    add(app, _PANEL, promote, "sluice promote fraud@7 --to prod --weight 10")
-    add(app, _PANEL, rollback, 'sluice rollback fraud --env prod --reason "p99 doubled"')
-    add(app, _PANEL, status, "sluice status --json")
-    add(app, _PANEL, history, "sluice history fraud --env prod")
-    add(app, _PANEL, diff, "sluice diff fraud@7 --to prod --weight 10")
     add(app, _PANEL, render, "sluice render --check")
     add(app, _PANEL, init, "sluice init https://git.example.com/models.git --env staging --env prod")
-
-
-def promote(
-    ref: VersionArgument,
-    to: To,
-    weight: Weight,
-    unhold: Unhold = "",
-    bucket: Bucket = None,
-    gitops: Gitops = None,
-    json: AsJson = False,
-) -> None:
-    """Give a version a share of an environment's traffic: below 100 it is the canary, at 100 the stable version."""
-    from gitops.operations import promote_in
-
-    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
-        outcome = promote_in(parts.repository, _promotion(parts, ref, to, weight, unhold), identity(parts), progress)
-    _say(outcome, json, unchanged=f"{ref} has {weight} % of {to} already: nothing to commit.")
-
-
-def rollback(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL[@VERSION]", help="A model; with a version, only where that is the newest.")
-    ],
-    env: EnvironmentOption,
-    reason: Annotated[str, typer.Option("--reason", help="Why, for the commit's message.")] = "",
-    bucket: Bucket = None,
-    gitops: Gitops = None,
-    json: AsJson = False,
-) -> None:
-    """Take back a model's newest release in an environment, all its steps, by one git revert, and hold the version."""
-    from gitops.operations import Rollback, roll_back_in
-    from registry.names import check_label
-
-    with wired(bucket, gitops, needs=Role.RELEASER) as parts, progressing() as progress:
-        ref = resolved(parts, model) if "@" in model else None
-        wanted = Rollback(
-            model=ref.model if ref else check_label(model),
-            environment=check_label(env, "environment"),
-            version=ref.number if ref else None,
-            requested_by=parts.actor,
-            reason=reason,
-        )
-        outcome = roll_back_in(parts.repository, wanted, identity(parts), progress)
-    _say(outcome, json, unchanged="It was taken back already: nothing to commit.")
-
-
-def status(gitops: Gitops = None, json: AsJson = False) -> None:
-    """Show what git wants to run: each model in each environment."""
-    from gitops.layout import ENVIRONMENTS
-    from gitops.state import all_releases
-    from registry.errors import NotFound
-
-    with wired(gitops=gitops) as parts:
-        head = parts.repository.head()
-        if not head.paths(ENVIRONMENTS):
-            raise NotFound(f"{parts.settings.gitops} has no environments: `sluice init` makes such a repository.")
-        found = all_releases(head)
-    if json:
-        as_json({"commit": head.id, "releases": [release.model_dump(mode="json") for release in found]})
-        return
-    show_releases(found)
-
-
-def history(
-    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", help="A model; by default all.")] = None,
-    env: Annotated[str | None, typer.Option("--env", metavar="ENV", help="An environment; by default all.")] = None,
-    limit: Annotated[int, typer.Option("--limit", min=1, help="How many commits at most.")] = 20,
-    gitops: Gitops = None,
-    json: AsJson = False,
-) -> None:
-    """Show how releases came about, newest first."""
-    from gitops.history import history as read
-    from registry.errors import NotFound
-
-    with wired(gitops=gitops) as parts:
-        found = read(parts.repository.head(), model, env, limit)
-    if not found and (model or env):
-        what = f"No version of {model}" if model else "Nothing"
-        raise NotFound(f"{what} was ever released{f' to {env}' if env else ''}: `sluice status` shows what was.")
-    if json:
-        as_json(found)
-        return
-    rows = (
-        (commit.id[:12], commit.time, commit.subject, commit.requested_by or f"{commit.author} (by hand)")
-        for commit in found
-    )
-    table(("commit", "when", "what", "by"), rows, empty="Nothing was released there yet.")
-
-
-def diff(
-    ref: VersionArgument,
-    to: To,
-    weight: Weight,
-    unhold: Unhold = "",
-    bucket: Bucket = None,
-    gitops: Gitops = None,
-    json: AsJson = False,
-) -> None:
-    """Show what `promote` with the same arguments would commit, and commit nothing."""
-    from gitops.diff import unified
-    from gitops.history import history as read
-    from gitops.promote import promote as intent
-
-    with wired(bucket, gitops) as parts:
-        wanted = _promotion(parts, ref, to, weight, unhold)
-        head = parts.repository.head()
-        change = intent(head, read(head, wanted.model, wanted.environment), wanted)
-        text = unified(head, change) if change else ""
-    if json:
-        as_json(
-            {
-                "subject": change.subject if change else "",
-                "files": sorted(change.writes) if change else [],
-                "diff": text,
-            }
-        )
-        return
-    line(f"{change.subject}\n\n{text}" if change else f"{ref} has {weight} % of {to} already: nothing would change.")
 
 
 def render(
@@ -226,27 +81,6 @@ def init(
         as_json({"commit": commit, "remote": remote})
     else:
         line(f"{commit} {remote} has {', '.join(env)}")
-
-
-def _promotion(parts: Wiring, ref: str, to: str, weight: int, unhold: str) -> Promotion:
-    from pipelines.steps.commit import CommitInput, promotion
-    from registry.names import check_label
-
-    request = CommitInput(
-        ref=resolved(parts, ref),
-        environment=check_label(to, "environment"),
-        weight=weight,
-        requested_by=parts.actor,
-        unhold=unhold,
-    )
-    return promotion(request, parts.registry)
-
-
-def _say(outcome: Outcome, json: bool, *, unchanged: str) -> None:
-    if json:
-        as_json(outcome)
-    else:
-        line(f"{outcome.commit} {outcome.subject}" if outcome.commit else unchanged)
 
 
 def _check(gitops: str | None, json: bool) -> None:

@@ -6,9 +6,10 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from sluice.cli.output import table
+from sluice.cli.output import as_json, line, table
 
 if TYPE_CHECKING:
+    from gitops.operations import Outcome
     from gitops.release import Release
 
 
@@ -32,3 +33,11 @@ def show_releases(releases: Iterable[Release]) -> None:
     )
     columns = ("model", "environment", "stable", "canary", "runtime", "stable image")
     table(columns, rows, empty="Nothing is released yet: `sluice release` releases a first version.")
+
+
+def say_outcome(outcome: Outcome, json: bool, *, unchanged: str) -> None:
+    """Print what an operation came to, or `unchanged` where it changed nothing."""
+    if json:
+        as_json(outcome)
+    else:
+        line(f"{outcome.commit} {outcome.subject}" if outcome.commit else unchanged)
