@@ -7,7 +7,8 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, ValidationError
 
-from gitops.config import ImageSettings, PythonPackage, SystemPackage
+from gitops.config import ImageSettings
+from gitops.config.fields import PythonPackage, SystemPackage
 from pipelines.buildkit.instructions import Instruction, parse_instructions
 from pipelines.buildkit.requirements import REQUIREMENTS_MAX, parse_requirements
 from pipelines.image.canonical import canonical
