@@ -20,6 +20,9 @@ class Host(Protocol):
     def code(self, path: str, sha256: str) -> None:
         """A file is Python code."""
 
+    def opens(self, path: str, names: str) -> None:
+        """Code calls operations that open files, were it TorchScript's."""
+
 
 class NoHost:
     """There is no archive but the training output itself."""
@@ -38,3 +41,6 @@ class NoHost:
     def code(self, path: str, sha256: str) -> None:
         """A handler, most often, which somebody should have read."""
         self._findings.add(path, "code", Severity.NOTE, f"Python code, sha256:{sha256}")
+
+    def opens(self, path: str, names: str) -> None:
+        """Python may do anything anyway."""

@@ -4,12 +4,13 @@ A Lambda layer's function is marshalled Python bytecode, and loading the model r
 .py). In a `.keras` file the layers are in `config.json` (Keras, saving/saving_lib.py). In HDF5 they are in the
 attribute `model_config`, and in a SavedModel of Keras 2 in `keras_metadata.pb`, as JSON; these two files are searched
 for the words, not parsed: attributes of HDF5 are not compressed, and JSON there cannot hide the words but by escapes,
-which are reported too.
+which are searched for too.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,7 +19,9 @@ from pipelines.scanning.inspector import Capture, Inspector, Search
 from registry.facts import Severity
 
 _CONFIG_MAX = 16 << 20
-_LAMBDA, _BYTECODE, _ESCAPED = b'"Lambda"', b'"__lambda__"', rb"\u00"
+_LAMBDA, _BYTECODE, _ESCAPED, _SPELLED = b'"Lambda"', b'"__lambda__"', rb"\u00", b"u00"
+_AROUND = 64
+"""Bytes of the longer word where each of its letters is written as an escape, and a few."""
 _OURS = ("keras", "tf_keras", "tensorflow", "builtins", "keras_nlp", "keras_cv", "keras_hub")
 _OPERATIONS = (
     b"ReadFile",
@@ -58,13 +61,13 @@ def keras_json(path: str, findings: Findings) -> Inspector:
     """Searches HDF5, or Keras's metadata in a SavedModel, for Lambda layers."""
 
     def judge(found: tuple[bytes, ...]) -> None:
-        if _LAMBDA in found or _BYTECODE in found:
+        if {_LAMBDA, _BYTECODE, _SPELLED} & set(found):
             findings.add(path, "keras-lambda", Severity.DANGER, _LAMBDA_DETAIL)
         elif _ESCAPED in found:
             what = "letters written as escapes, which may hide a Lambda layer"
             findings.add(path, "keras-lambda", Severity.WARNING, what)
 
-    return Search((_LAMBDA, _BYTECODE, _ESCAPED), 16, _counts, judge)
+    return Search((_LAMBDA, _BYTECODE, _ESCAPED, _SPELLED), _AROUND, _counts, judge)
 
 
 def saved_model(path: str, findings: Findings) -> Inspector:
@@ -85,8 +88,18 @@ _LAMBDA_DETAIL = "a Lambda layer: Python bytecode that runs when the model is lo
 
 
 def _counts(needle: bytes, data: bytes, at: int) -> bool:
-    """Any place counts for a word; an escape must be of a letter that JSON need not escape."""
+    """Any place counts for a word; an escape must be of a letter that JSON need not escape, or of one in a word."""
+    if needle == _SPELLED:
+        return _WORDS.search(data, max(0, at - _AROUND), at + _AROUND) is not None
     return needle != _ESCAPED or data[at + 4 : at + 5] in b"234567"
+
+
+def _spelled(word: str) -> bytes:
+    """A pattern for a word in JSON some of whose letters may be written as escapes."""
+    return b"".join(rb"(?:%c|\\u00(?i:%02x))" % (ord(letter), ord(letter)) for letter in word)
+
+
+_WORDS = re.compile(b'"(?:' + _spelled("Lambda") + b"|" + _spelled("__lambda__") + b')"')
 
 
 def _is_string(needle: bytes, data: bytes, at: int) -> bool:

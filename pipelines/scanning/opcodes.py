@@ -7,6 +7,7 @@ nothing grows, as no list is ever filled and no call is made.
 
 from __future__ import annotations
 
+import pickle
 import pickletools
 from array import array
 from collections.abc import Callable, Mapping
@@ -58,10 +59,11 @@ class Pickles:
         self._data, self._budget, self._named, self._odd = data, budget, named, odd
         self._file = BytesIO(data)
         self._globals = dict[tuple[str, str], int]()
-        self._stack = array("q")
-        self._memo = array("q")
+        self._stack = array("i")
+        self._memo, self._remembered = array("i"), 0
         self.opcodes = 0
         self._special: Mapping[str, Callable[[Any, int], None]] = {
+            "PROTO": self._protocol,
             "MARK": self._mark,
             "POP": self._any,
             "DUP": self._again,
@@ -105,6 +107,7 @@ class Pickles:
             Exhausted: it has more opcodes than the budget allows.
         """
         del self._stack[:], self._memo[:]
+        self._remembered = 0
         try:
             for opcode, argument, position in pickletools.genops(self._file):
                 self.opcodes += 1
@@ -147,6 +150,10 @@ class Pickles:
             lowest = value
         return lowest
 
+    def _protocol(self, argument: Any, _position: int) -> None:
+        if argument > pickle.HIGHEST_PROTOCOL:
+            raise ValueError("there is no such protocol")
+
     def _mark(self, _argument: Any, _position: int) -> None:
         self._stack.append(_MARK)
 
@@ -157,17 +164,14 @@ class Pickles:
         self._stack.append(self._top())
 
     def _put(self, argument: Any, _position: int) -> None:
-        at = len(self._memo) if argument is None else int(argument)
+        # MEMOIZE counts what is remembered, and so may write over something where numbers were left out before
+        at = self._remembered if argument is None else int(argument)
         value = self._top()
-        if at == len(self._memo):
-            self._memo.append(value)
-        elif 0 <= at < len(self._memo):
-            self._memo[at] = value
-        elif at < 2 * len(self._memo) + 1024:  # picklers count up, from 0 or 1
-            self._memo.extend([_MARK] * (at - len(self._memo)))
-            self._memo.append(value)
-        else:
+        if not 0 <= at < 2 * len(self._memo) + 1024:  # picklers count up, from 0 or 1
             raise ValueError("the memo has gaps")
+        self._memo.extend([_MARK] * (at + 1 - len(self._memo)))
+        self._remembered += self._memo[at] == _MARK
+        self._memo[at] = value
 
     def _get(self, argument: Any, _position: int) -> None:
         at = int(argument)

@@ -7,19 +7,18 @@ from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
-from pipelines.scanning import keras, tensors, zipfields
+from pipelines.scanning import keras, onnx, scripts, tensors, zipfields
 from pipelines.scanning.findings import Budget, Findings
 from pipelines.scanning.host import Host
 from pipelines.scanning.inspector import Capture, Digest, Inspector, Piece, Skip
-from pipelines.scanning.pickles import CAPTURE_MAX, Trust, Verdict, looks_pickled
+from pipelines.scanning.pickles import CAPTURE_MAX, HEAD, Trust, Verdict, looks_pickled
 from pipelines.scanning.zipped import AMBIGUOUS, Contents, ZipInspector
 from registry.facts import Severity
 
-HEAD = 512
 _TAIL = zipfields.END_SIZE + 4 + 0xFFFF
 """Where a zip's end may be, before a comment of any length."""
-_ZIPS_MAX = 2
-"""A `.mar` holds a checkpoint; what is inside of a zip in that is not looked into."""
+_ZIPS_MAX = 3
+"""A `.mar` holds an exported program, and that a checkpoint; a zip inside of that is not looked into."""
 _PICKLED = (".pkl", ".pickle", ".joblib", ".dill", ".debug_pkl")
 _TORCH = (".pt", ".pth", ".ts", ".ckpt")
 _HUGGING_FACE = re.compile(r"((diffusion_)?pytorch|adapter)_model.*\.bin|training_args\.bin|optimizer\.bin")
@@ -35,6 +34,10 @@ _ARCHIVE = re.compile(
 )
 """gzip, bzip2, xz, 7z, zstd, lz4, rar and tar."""
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_HDF5_NAMES = (".h5", ".hdf5")
+"""Something else may come first in them."""
+_APPLE_DOUBLE = b"\0\5\x16\7"
+"""What macOS notes of a file `x` in `._x`, which no other reader takes for anything (RFC 1740, appendix B)."""
 _ARRAY = b"\x93NUMPY"
 
 
@@ -88,15 +91,17 @@ class Tail:
     """Looks for a zip behind what begins as something else, which readers that start from the end would find."""
 
     def __init__(self, path: str, findings: Findings) -> None:
-        self._path, self._findings, self._tail = path, findings, b""
+        self._path, self._findings = path, findings
+        self._tail, self._size = b"", 0
 
     def feed(self, piece: Piece) -> None:
         """Keep the end."""
+        self._size += len(piece)
         self._tail = bytes(piece[-_TAIL:]) if len(piece) >= _TAIL else (self._tail + piece)[-_TAIL:]
 
     def close(self) -> None:
-        """Look for a zip's end: on one disk, as all are."""
-        if zipfields.END + bytes(4) in self._tail:
+        """Look for a zip's end."""
+        if zipfields.hidden_end(self._tail, self._size - len(self._tail)):
             what = "a zip hides behind something else, so that it is two files in one"
             self._findings.add(self._path, AMBIGUOUS, Severity.DANGER, what)
 
@@ -107,10 +112,14 @@ def choose(path: str, head: bytes, scene: Scene) -> list[Inspector]:
     if head.startswith((zipfields.LOCAL, zipfields.END)):
         return [_zip(path, scene)]
     found: list[Inspector] = [Tail(path, scene.findings)]
+    if head.startswith(_APPLE_DOUBLE):
+        return found
     if name.endswith((*_PICKLED, *_TORCH)) or _HUGGING_FACE.fullmatch(name):
         return [*found, _pickle(path, Trust.NAMED, scene)]
     if looks_pickled(head):
         found.append(_pickle(path, Trust.LOOKS, scene))
+    if name.endswith(".py"):
+        found.append(scripts.file_operations(path, scene.host))
     found.append(_special(path, name, head, scene))
     return found
 
@@ -140,12 +149,14 @@ def _special(path: str, name: str, head: bytes, scene: Scene) -> Inspector:
     if head.startswith(_ARRAY):
         pickled = Verdict(path, Trust.NAMED, findings, scene.budget, scene.host)
         return tensors.numpy_array(path, findings, pickled.judge, CAPTURE_MAX)
-    if head.startswith(_HDF5) or name == "keras_metadata.pb":
+    if head.startswith(_HDF5) or name.endswith(_HDF5_NAMES) or name == "keras_metadata.pb":
         return keras.keras_json(path, findings)
     if name == "saved_model.pb":
         return keras.saved_model(path, findings)
     if path.lower().endswith(".keras!config.json"):
         return keras.keras_config(path, findings)
+    if name.endswith(".onnx"):
+        return onnx.external_data(path, findings)
     if name.endswith(".safetensors"):
         return tensors.safetensors(path, findings)
     if name.endswith(".py"):

@@ -20,11 +20,13 @@ from pipelines.scanning.opcodes import Pickles, Unreadable
 from pipelines.scanning.second import dangerous
 from registry.facts import Severity
 
+HEAD = 512
+"""Bytes of a file by which it is told whether it may be a pickle."""
 CAPTURE_MAX = 32 << 20
 """Bytes of a file that are kept to look for pickles in them. That of a checkpoint of 1 GB has some 100 kB."""
 _PICKLES_MAX = 10_000
 """Pickles in one file."""
-_LEGACY_PICKLES = 5
+_LEGACY_PICKLES, _LEGACY_WEIGHTS = 5, 3
 _LEGACY = re.compile(rb"\x80[\x02-\x05](?:\x95.{8})?\x8a\x0a\x6c\xfc\x9c\x46\xf9\x20\x6a\xa8\x50\x19\.", re.DOTALL)
 """The number that torch.save wrote first before version 1.6; four pickles and then raw tensors follow (PyTorch,
 torch/serialization.py, `_legacy_save`)."""
@@ -47,7 +49,33 @@ class Trust(Enum):
 
 def looks_pickled(head: bytes) -> bool:
     """Whether a file that begins so may be a pickle."""
-    return _HEADER.match(head) is not None or _OLD_GLOBAL.match(head) is not None
+    return _HEADER.match(head) is not None or _OLD_GLOBAL.match(head) is not None or _walks(head)
+
+
+def _walks(head: bytes) -> bool:
+    """Whether a machine for pickles comes to a global, into a third pickle or to the end: protocols 0 and 1 have no
+    header, and a pickle may begin with anything that is dropped again.
+    """
+    pickles, read = Pickles(head, Budget(), _nothing, _nothing), 0
+    try:
+        while pickles.position < len(head):
+            pickles.one()
+            read += 1
+    except Unreadable:
+        return bool(pickles.names) or read > 1 or pickles.position == len(head) == HEAD
+    return read > 0
+
+
+def _nothing(*_: str) -> None:
+    """What a pickle names and does is of interest only once it is one."""
+
+
+def _string_fits(data: bytes, size: int) -> bool:
+    """Whether a file of `size` bytes begins with a string that ends in it, as words that begin so by chance do not."""
+    width = {b"X": 4, b"T": 4, b"B": 4, b"\x8d": 8, b"\x8e": 8, b"\x96": 8}.get(data[:1])
+    if width is None:
+        return data.startswith((b"V", b"S'", b'S"'))
+    return 1 + width + int.from_bytes(data[1 : 1 + width], "little") < size
 
 
 class Verdict:
@@ -63,7 +91,7 @@ class Verdict:
         """Look at a file of `size` bytes of which `data` are the first."""
         pickles = Pickles(data, self._budget, self._named, self._odd)
         read = self._read(pickles, data, size)
-        if self._trust is Trust.LOOKS and not (read or pickles.called or self._sure(data)):
+        if self._trust is Trust.LOOKS and not (read or pickles.called or self._sure(data, size, pickles)):
             return
         for name in dangerous(data, pickles):
             if name not in self._denied:
@@ -87,26 +115,34 @@ class Verdict:
             self._bad.append((Severity.DANGER, UNCHECKED, "the pickles are too long to check"))
             return read
         except Unreadable as error:
-            cut = size > len(data) and pickles.position == len(data)
-            if not cut:
+            if size > len(data) and pickles.position == len(data):
+                self._too_large(data, size)
+            else:
                 self._unreadable(read, error)
-                return read
+            return read
         if most == _PICKLES_MAX and (size > len(data) or pickles.position < len(data)):
-            what = f"it is too large to check for pickles: {size} bytes, and {len(data)} of them were read"
-            self._bad.append((Severity.DANGER, UNCHECKED, what))
+            self._too_large(data, size)
         return read
 
+    def _too_large(self, data: bytes, size: int) -> None:
+        what = f"it is too large to check for pickles: {size} bytes, and {len(data)} of them were read"
+        self._bad.append((Severity.DANGER, UNCHECKED, what))
+
     def _unreadable(self, read: int, error: Unreadable) -> None:
-        if read:
+        # torch.load reads three pickles before the weights, and may know what is written in an odd way, as may be the
+        # number that the first of them is
+        if 0 < read < _LEGACY_WEIGHTS:
             what = "something that is no pickle follows the pickle"
             self._bad.append((Severity.WARNING, "pickle-trailing", what))
         else:
             self._bad.append((Severity.DANGER, UNREADABLE, f"it is no pickle that can be checked ({error})"))
 
-    def _sure(self, data: bytes) -> bool:
-        """Whether what looks like a pickle and breaks off is one, since it names a global as pickles do."""
-        found = any(rule == UNCHECKED for _, rule, _ in self._bad)
-        return found or (_HEADER.match(data) is not None and any(map(_PLAIN_NAME.fullmatch, self._denied)))
+    def _sure(self, data: bytes, size: int, pickles: Pickles) -> bool:
+        """Whether what looks like a pickle and breaks off is one, since it names a global as pickles do, or goes on."""
+        unchecked = any(rule == UNCHECKED for _, rule, _ in self._bad)
+        if _HEADER.match(data):
+            return unchecked or any(map(_PLAIN_NAME.fullmatch, self._denied))
+        return unchecked and (pickles.opcodes > 0 or _string_fits(data, size))
 
     def _named(self, module: str, name: str) -> None:
         full = f"{module}.{name}"

@@ -17,7 +17,7 @@ from registry.facts import Finding
 @cache
 def scanner_name() -> str:
     """What looks for findings, with its versions. The number is raised whenever the same bytes may be judged anew."""
-    return f"sluice-allowlist 1, picklescan {version('picklescan')}"
+    return f"sluice-allowlist 2, picklescan {version('picklescan')}"
 
 
 class Scanner:

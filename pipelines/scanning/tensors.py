@@ -14,7 +14,17 @@ from registry.facts import Severity
 _HEADER_MAX = 16 << 20
 """Bytes of a safetensors header that are read. The format allows 100 MB; that of a model of 100,000 tensors has 10."""
 _NPY = re.compile(rb"\x93NUMPY(?:\x01.(..)|[\x02\x03].(....))", re.DOTALL)
-_OBJECTS = re.compile(rb"'[|<>=]?O\d*'")
+_TYPE = rb"'[|<>=]?[?biufcmMSUV]\d*+(?:\[\w+\])?'"
+_FIELD = rb"\(\s*+'[^'\\\n]*'\s*+,\s*+" + _TYPE + rb"\s*+(?:,\s*+\([\d,\s]*+\)\s*+)?\)\s*+,?\s*+"
+_ITEM = (
+    rb"(?:'descr'\s*+:\s*+(?:" + _TYPE + rb"|\[\s*+(?:" + _FIELD + rb")++\])"
+    rb"|'fortran_order'\s*+:\s*+(?:True|False)|'shape'\s*+:\s*+\([\d,\sL]*+\))\s*+,?\s*+"
+)
+_NUMBERS = re.compile(rb"\s*+\{\s*+(?:" + _ITEM + rb"){3}\}\s*+")
+"""The header of an array of numbers or short strings. numpy evaluates headers as Python, in which one can write the
+type of Python objects in endless ways, so all but the usual headers may be of that."""
+_USUAL_MAX = 10_000
+"""Bytes of a header that numpy reads where it is not told to read pickles too."""
 
 
 def safetensors(path: str, findings: Findings) -> Inspector:
@@ -37,10 +47,11 @@ def numpy_array(path: str, findings: Findings, pickled: Callable[[bytes, int], N
         match = _NPY.match(data)
         length = int.from_bytes(match[1] or match[2], "little") if match else 0
         start = match.end() + length if match else 0
-        if match is None or start > len(data):
+        if match is None or start > size:
             findings.add(path, "numpy", Severity.WARNING, "no sound array of numpy's: its header is cut short")
-        elif _OBJECTS.search(data, match.end(), start):
-            findings.add(path, "numpy", Severity.WARNING, "an array of Python objects, which is a pickle")
+        elif length > _USUAL_MAX or not _NUMBERS.fullmatch(data, match.end(), start):
+            what = "an array that may be of Python objects, which is a pickle"
+            findings.add(path, "numpy", Severity.WARNING, what)
             pickled(data[start:], size - start)
 
     return Capture(most, judge)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 from typing import NamedTuple
 
 LOCAL, CENTRAL, DESCRIPTOR = b"PK\x03\x04", b"PK\x01\x02", b"PK\x07\x08"
@@ -16,7 +17,7 @@ _END64, _LOCATOR = struct.Struct("<QHHIIQQQQ"), struct.Struct("<IQI")
 LOCAL_SIZE, CENTRAL_SIZE, END_SIZE = _LOCAL.size, _CENTRAL.size, _END.size
 END64_SIZE, LOCATOR_SIZE = _END64.size, _LOCATOR.size
 _FULL16, _FULL32 = 0xFFFF, 0xFFFFFFFF
-_ZIP64_EXTRA = 1
+_ZIP64_EXTRA, _NAME_EXTRA = 1, 0x7075
 _LINK, _KIND = 0xA000, 0xF000
 _UNIX = 3
 
@@ -79,9 +80,10 @@ def local(fixed: bytes, name: bytes, extra: bytes) -> Entry:
     """A local header.
 
     Raises:
-        Ambiguous: its zip64 field is damaged.
+        Ambiguous: its zip64 field is damaged, or it has another name in a field.
     """
     _, flags, method, _, _, crc, packed, size, _, _ = _LOCAL.unpack(fixed)
+    _one_name(extra, name)
     size, packed, _ = _wide(extra, size, packed, 0)
     entry = Entry(name, flags, method, crc, packed, size)
     return entry._replace(crc=0, packed=0, size=0) if entry.deferred else entry
@@ -96,9 +98,10 @@ def central(fixed: bytes, name: bytes, extra: bytes) -> Listed:
     """A header of the directory.
 
     Raises:
-        Ambiguous: its zip64 field is damaged.
+        Ambiguous: its zip64 field is damaged, or it has another name in a field.
     """
     made_by, _, flags, method, _, _, crc, packed, size, _, _, _, _, _, attributes, offset = _CENTRAL.unpack(fixed)
+    _one_name(extra, name)
     size, packed, offset = _wide(extra, size, packed, offset)
     link = made_by >> 8 == _UNIX and (attributes >> 16) & _KIND == _LINK
     return Listed(Entry(name, flags, method, crc, packed, size), offset, link)
@@ -126,6 +129,27 @@ def packed_descriptor(window: bytes, packed: int, size: int) -> tuple[int, int]:
     if max(packed, size) <= _FULL32 and window[8:16] == struct.pack("<II", packed, size):
         return 16, crc
     return 0, 0
+
+
+def hidden_end(tail: bytes, before: int) -> bool:
+    """Whether a zip's end is in `tail`, the last bytes of a file, `before` bytes into it.
+
+    Readers do not look at all of its fields, so it is enough that one of them could make something of it: it lies on
+    one disk, or has zip64's end before it, or there is room for its directory.
+    """
+    at = tail.find(END)
+    while at >= 0:
+        fixed = tail[at + 4 : at + 4 + END_SIZE]
+        if fixed.startswith(bytes(4)) or tail.startswith(LOCATOR, max(0, at - LOCATOR_SIZE - 4)):
+            return True
+        if len(fixed) == END_SIZE:
+            entries, size = _END.unpack(fixed)[3:5]
+            start = at - size
+            seen = start < 0 or tail.startswith(CENTRAL, start)
+            if entries * (4 + CENTRAL_SIZE) <= size <= before + at and seen:
+                return True
+        at = tail.find(END, at + 1)
+    return False
 
 
 def end(fixed: bytes) -> tuple[Directory, int]:
@@ -182,12 +206,24 @@ def _wide(extra: bytes, size: int, packed: int, offset: int) -> tuple[int, int, 
 
 
 def _zip64(extra: bytes) -> bytes | None:
-    at, found = 0, None
-    while at + 4 <= len(extra):
-        tag, length = struct.unpack_from("<HH", extra, at)
+    found = None
+    for tag, data in _fields(extra):
         if tag == _ZIP64_EXTRA:
             if found is not None:
                 raise Ambiguous("a file has two zip64 fields")
-            found = extra[at + 4 : at + 4 + length]
-        at += 4 + length
+            found = data
     return found
+
+
+def _one_name(extra: bytes, name: bytes) -> None:
+    """Compare a name with that in Info-ZIP's field (4.6.9), behind a version and a checksum; some readers heed it."""
+    if any(tag == _NAME_EXTRA and data[5:] != name for tag, data in _fields(extra)):
+        raise Ambiguous("a file has two names")
+
+
+def _fields(extra: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + 4 <= len(extra):
+        tag, length = struct.unpack_from("<HH", extra, at)
+        yield tag, extra[at + 4 : at + 4 + length]
+        at += 4 + length

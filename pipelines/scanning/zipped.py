@@ -57,6 +57,7 @@ class ZipInspector:
         self._tops = dict[str, set[str]]()
         self._arrays, self._others = False, False
         self._scripts, self._code = list[tuple[str, str]](), list[tuple[str, str]]()
+        self._opens = list[tuple[str, str]]()
         self._harmless = ""
 
     def feed(self, piece: Piece) -> None:
@@ -78,6 +79,8 @@ class ZipInspector:
         for path, sha256 in self._code:
             if not (contents.torchscript and _inside(path).startswith("code/")):
                 self._outside.code(path, sha256)
+        if contents.torchscript:
+            self._report_files()
         if self._harmless and not contents.torchscript:
             self._outside.harmless(self._harmless)
         self._use(contents)
@@ -95,6 +98,11 @@ class ZipInspector:
         """TorchScript's own code is none that Python runs."""
         if len(self._code) < FINDINGS_MAX:
             self._code.append((path, sha256))
+
+    def opens(self, path: str, names: str) -> None:
+        """TorchScript's interpreter does so, whoever serves the model."""
+        if len(self._opens) < FINDINGS_MAX:
+            self._opens.append((path, names))
 
     def _entry(self, name: str) -> Inspector:
         path = f"{self._path}!{name}"
@@ -131,10 +139,14 @@ class ZipInspector:
             if not contents.torchscript or _inside(path) not in ("data.pkl", "constants.pkl"):
                 self._outside.script(path, name)
 
+    def _report_files(self) -> None:
+        for path, names in self._opens:
+            if _inside(path).startswith("code/"):
+                what = f"the model's code calls {names}, which opens whatever file it names"
+                self._findings.add(path, "torchscript-file", Severity.WARNING, what)
+
     def _unread(self, name: str, why: str) -> None:
-        self._findings.add(
-            f"{self._path}!{name}", "unscanned", Severity.WARNING, f"nothing looked into it: it is {why}"
-        )
+        self._findings.add(f"{self._path}!{name}", "unscanned", Severity.DANGER, f"nothing looked into it: it is {why}")
 
     def _link(self, name: str) -> None:
         self._findings.add(f"{self._path}!{name}", "zip-link", Severity.DANGER, "a symbolic link in a zip")

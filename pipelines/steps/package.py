@@ -9,7 +9,8 @@ from gitops.release import Runtime
 from pipelines.archive import Limits, members_ahead, read_archive
 from pipelines.digests import all_verified, watched
 from pipelines.packagers import Packed, PackRequest, packager_for
-from pipelines.steps.scan import scan
+from pipelines.scanning import scanner_name
+from pipelines.steps.scan import look, scan
 from registry.errors import NotFound, Refused
 from registry.facts import SEVERITIES, Artifact, Scan, Severity
 from registry.names import VersionRef
@@ -18,7 +19,10 @@ from registry.progress import Progress
 from registry.registry import Registry
 from registry.store import Blobs
 
-_PICKLE_ADVICE = "save the weights as safetensors, or as a state_dict of plain tensors, and train again"
+_PICKLE_ADVICE = (
+    "leave it out if serving does not need it, or save the weights as safetensors, or as a state_dict of plain tensors,"
+    " and train again"
+)
 _ADVICE = "leave it out and pack the rest again, or let it through with `refuse` under [policy] in sluice.toml"
 
 
@@ -33,6 +37,7 @@ class PackageInput(BaseModel):
     handler: str = ""
     """As in `PackRequest`."""
     limits: Limits = Limits()
+    """For the training output, and for an archive inside of it."""
     refuse: Severity | None = Severity.DANGER
     """Findings as bad as this are not packaged; None packages whatever was found."""
 
@@ -61,10 +66,14 @@ def package(wanted: PackageInput, outputs: Outputs, registry: Registry, blobs: B
         raise NotFound(f"The artifact of {ref} ({known.blob}) is gone from the bucket: restore it from a copy.")
     seen = scan(ref, outputs, registry, limits, progress)
     check_policy(seen, wanted.refuse)
+    if seen.scanner != scanner_name():
+        # by another release, which may have known less; facts are written once, so this is not recorded
+        progress.fact(f"{ref} was scanned by {seen.scanner or 'an older release'}: looking again")
+        check_policy(look(version, outputs, limits, progress), wanted.refuse)
     packager = packager_for(seen, wanted.runtime)
     chunks = watched(outputs.chunks(version), f"package {ref}", version.source.size, progress)
     packed = Packed()
-    request = PackRequest(ref=ref, scan=seen, created_at=version.created_at, handler=wanted.handler)
+    request = PackRequest(ref=ref, scan=seen, created_at=version.created_at, handler=wanted.handler, limits=limits)
     with members_ahead(all_verified(read_archive(chunks, limits), seen.files)) as members:
         blob = blobs.put(packager.pack(members, request, packed), what=f"store {ref}", progress=progress)
     if packed.signature is not None:  # before the artifact, which is what later steps look for

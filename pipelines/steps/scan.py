@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pipelines.archive import Limits, read_archive
+from pipelines.archive import Limits, members_ahead, read_archive
 from pipelines.digests import Hashed, watched
 from pipelines.scanning import Scanner, scanner_name
 from registry.errors import Refused
-from registry.facts import FileFact, Scan
+from registry.facts import FileFact, Scan, Version
 from registry.limits import RECORD_MAX
 from registry.names import VersionRef
 from registry.outputs import Outputs
@@ -27,15 +27,28 @@ def scan(ref: VersionRef, outputs: Outputs, registry: Registry, limits: Limits, 
     known = registry.fact(ref, Scan)
     if known is not None:
         return known
-    version = registry.version(ref)
+    fact = look(registry.version(ref), outputs, limits, progress)
+    worst = f", worst finding: {fact.worst.value}" if fact.worst else ""
+    progress.fact(f"{ref} scanned: {fact.format.value} in {len(fact.files)} files, {fact.source}{worst}")
+    return registry.record(ref, fact)
+
+
+def look(version: Version, outputs: Outputs, limits: Limits, progress: Progress) -> Scan:
+    """What a scan of a version's training output says now, whatever is recorded of it.
+
+    Raises:
+        As `scan`.
+    """
+    ref = version.ref
     whole = Hashed(watched(outputs.chunks(version), f"scan {ref}", version.source.size, progress))
     scanner = Scanner()
     files = []
-    for member in read_archive(whole, limits):
-        hashed = Hashed(scanner.watch(member.path, member.chunks))
-        for _ in hashed:
-            pass
-        files.append(FileFact(path=member.path, size=member.size, sha256=hashed.digest))
+    with members_ahead(read_archive(whole, limits)) as members:
+        for member in members:
+            hashed = Hashed(scanner.watch(member.path, member.chunks))
+            for _ in hashed:
+                pass
+            files.append(FileFact(path=member.path, size=member.size, sha256=hashed.digest))
     found = scanner.verdict()
     fact = Scan(
         source=whole.digest,
@@ -47,9 +60,7 @@ def scan(ref: VersionRef, outputs: Outputs, registry: Registry, limits: Limits, 
         scanner=scanner_name(),
     )
     check_size(fact)
-    worst = f", worst finding: {fact.worst.value}" if fact.worst else ""
-    progress.fact(f"{ref} scanned: {found.format.value} in {len(files)} files, {fact.source}{worst}")
-    return registry.record(ref, fact)
+    return fact
 
 
 def check_size(fact: Scan) -> None:

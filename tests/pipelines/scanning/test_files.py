@@ -129,7 +129,7 @@ def test_a_lambda_in_hdf5_or_in_a_saved_model_is_found(step: int, before: int, l
         assert rules(lambda_) == {("keras-lambda", "danger")}
         assert look({path: data + json.dumps(DENSE).encode() + b'"\\u00e9"'}, step).findings() == ()
         escaped = look({path: data + b'"class_name": "\\u004cambda"'}, step)
-        assert rules(escaped) == {("keras-lambda", "warning")}
+        assert rules(escaped) == {("keras-lambda", "danger")}
 
 
 @pytest.mark.parametrize("length", [b"\x08", b"\x88\0", b"\x88\x80\x80\0"], ids=["plain", "padded", "padded more"])
