@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 from gitops.release import Runtime
-from pipelines.archive import Member
+from pipelines.archive import Limits, Member
 from registry.facts import Artifact, FileFact, Scan, Signature
 from registry.names import VersionRef
 from registry.store import Reader
@@ -34,6 +34,8 @@ class PackRequest(BaseModel):
     created_at: datetime
     handler: str = ""
     """The name of a handler that the model server has itself, for a model without one of its own; "" for Sluice's."""
+    limits: Limits = Limits()
+    """For an archive inside of the training output."""
 
 
 @dataclass

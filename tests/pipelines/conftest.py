@@ -20,7 +20,7 @@ from pipelines.digests import Hashed
 from pipelines.image.content import Content
 from pipelines.image.images import Destination, Reference
 from pipelines.image.layout import LayoutImage
-from pipelines.image.oci import Descriptor
+from pipelines.image.wrapped import WrappedDestination
 from pipelines.packagers import Packed, PackRequest, packager_for
 from pipelines.scanning import Scanner, scanner_name
 from registry.facts import Artifact, FileFact, Scan, Signature
@@ -195,42 +195,27 @@ def tree() -> Callable[[Path], dict[str, bytes]]:
     return read
 
 
-class Recording:
+class Recording(WrappedDestination):
     """A destination that remembers what was sent to the one it wraps."""
 
     def __init__(self, inner: Destination) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self.puts: list[str] = []
         self.pushes: list[str] = []
         self.tags: list[str] = []
 
-    def has(self, model: str, digest: str) -> bool:
-        return self._inner.has(model, digest)
-
     def put(self, model: str, content: Content) -> Blob:
-        blob = self._inner.put(model, content)
+        blob = super().put(model, content)
         self.puts.append(blob.digest)
         return blob
 
     def push(self, model: str, manifest: bytes) -> Reference:
-        reference = self._inner.push(model, manifest)
+        reference = super().push(model, manifest)
         self.pushes.append(reference.digest)
         return reference
 
-    def manifest(self, model: str, digest: str) -> bytes:
-        return self._inner.manifest(model, digest)
-
-    def content(self, model: str, descriptor: Descriptor) -> Content:
-        return self._inner.content(model, descriptor)
-
-    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
-        return self._inner.referrers(model, digest)
-
-    def tagged(self, model: str, tag: str) -> str | None:
-        return self._inner.tagged(model, tag)
-
     def tag(self, model: str, tag: str, digest: str) -> None:
-        self._inner.tag(model, tag, digest)
+        super().tag(model, tag, digest)
         self.tags.append(tag)
 
 

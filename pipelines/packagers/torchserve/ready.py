@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 
 from gitops import yamls
-from pipelines.archive import Limits, Member
+from pipelines.archive import Member
 from pipelines.packagers.base import Packed, PackRequest
 from pipelines.packagers.signatures import SignatureFiles
 from pipelines.packagers.torchserve.manifest import MANIFEST, MANIFEST_MAX, check_named, rewrite
@@ -42,7 +42,7 @@ class ReadyMar:
         for member in members:
             watched = self._outside.watch(member)
             if member.path == self._request.scan.root:
-                for entry in unzip(watched.chunks, Limits()):
+                for entry in unzip(watched.chunks, self._request.limits):
                     yield from self._passed(settled(entry))
             elif watched is not member:
                 used_up(watched)

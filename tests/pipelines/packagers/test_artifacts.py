@@ -8,7 +8,6 @@ import io
 import os
 import subprocess
 import sys
-import tracemalloc
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipelines.tarin import read_tar
 from pipelines.tarout import write_tar
 from registry.errors import Refused
 from registry.facts import Artifact, FileFact
+from tests.pipelines.memory import traced
 
 ROOT = Path(__file__).parents[3]
 JOB = "wine/jobs/wine-2026-11-10/model.tar.gz"
@@ -138,15 +138,10 @@ def test_unpacking_holds_little(wine: Any, tmp_path: Path) -> None:
     with path.open("wb") as out:
         out.writelines(write_tar(members()))
     artifact = wine.artifact.model_copy(update={"files": tuple(facts)})
-    tracemalloc.start()
-    try:
-        with path.open("rb") as file:
-            found = {m.path: sum(map(len, m.chunks)) for m in packager_of(artifact).unpack(file, artifact)}
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with traced() as peak, path.open("rb") as file:
+        found = {m.path: sum(map(len, m.chunks)) for m in packager_of(artifact).unpack(file, artifact)}
     assert found == {"a": size, "b": size}
-    assert peak < 10 << 20
+    assert peak.size < 10 << 20
 
 
 def test_reading_back_a_tar_that_is_none_is_refused() -> None:

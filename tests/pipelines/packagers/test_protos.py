@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ from pipelines.packagers.protos.onnx import onnx
 from pipelines.packagers.protos.sieve import Sieve
 from pipelines.packagers.protos.tensorflow import bundle, prediction_log, saved_model
 from registry.errors import InvalidInput
+from tests.pipelines.memory import traced
 
 MIB = 1 << 20
 WHOLE = define(
@@ -178,16 +178,12 @@ def test_bulk_passes_in_constant_memory() -> None:
         yield b"\x12\x03\x0a\x01b"
 
     sieve = Sieve(PART["Outer"], "a.pb")
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         passed = sum(map(len, sieve.watch(chunks())))
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     message = sieve.message()
     assert passed > size
     assert (message.first.name, message.list[0].name) == ("a", "b")
-    assert peak < 8 * MIB
+    assert peak.size < 8 * MIB
 
 
 def test_only_one_of_a_group_can_be_set() -> None:

@@ -6,7 +6,6 @@ import io
 import json
 import struct
 import tarfile
-import tracemalloc
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +25,7 @@ from pipelines.tarin import read_tar
 from registry.errors import InvalidInput, SluiceError
 from registry.facts import DType, FileFact, Format, Scan, Signature, Tensor
 from registry.names import VersionRef
+from tests.pipelines.memory import traced
 
 MIB = 1 << 20
 EXAMPLES = Path(__file__).parents[3] / "examples"
@@ -448,17 +448,13 @@ def test_a_graph_of_any_size_passes_in_constant_memory(make_request: Callable[..
     assert small[0] == 0x12  # meta_graphs
     assert small[1] < 0x80  # in a length of one byte
     packed = Packed()
-    tracemalloc.start()
-    try:
+    with traced() as peak:
         member = Member("saved_model.pb", size, chunks())
         passed = sum(map(len, SavedModelPackager().pack([member], make_request(), packed)))
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
     assert passed > graph
     assert packed.signature is not None
     assert packed.signature.inputs[0].name == "x"
-    assert peak < 16 * MIB
+    assert peak.size < 16 * MIB
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from pipelines.archive import Member
+from pipelines.archive import Limits, Member
 from pipelines.packagers import Packed, PackRequest
 from pipelines.packagers.torchserve import TorchServePackager
 from registry.facts import Artifact, FileFact, Format, Scan, Signature
@@ -65,12 +65,15 @@ def mar() -> Callable[..., Mar]:
         handler: str = "",
         step: int = 1 << 20,
         ref: str = "m@1",
+        limits: Limits | None = None,
     ) -> Mar:
         root = root or next(iter(files))
         facts = tuple(FileFact(path=p, size=len(d), sha256=digest_of(d)) for p, d in files.items())
         scan = Scan(source=NOBODY, size=1, format=form, root=root, files=facts)
         created = datetime(2026, 11, 20, 12, 30, tzinfo=UTC)
-        request = PackRequest(ref=VersionRef.parse(ref), scan=scan, created_at=created, handler=handler)
+        request = PackRequest(
+            ref=VersionRef.parse(ref), scan=scan, created_at=created, handler=handler, limits=limits or Limits()
+        )
         packed = Packed()
         data = b"".join(TorchServePackager().pack(members(files, step), request, packed))
         artifact = Artifact(type="mar", source=NOBODY, blob=NOBODY, size=len(data), files=tuple(packed.files))

@@ -10,7 +10,6 @@ import os
 import subprocess
 import sys
 import tarfile
-import tracemalloc
 import zipfile
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from pipelines.packagers.torchserve import TorchServePackager
 from registry.errors import InvalidInput, Refused
 from registry.facts import Artifact, FileFact, Format, Scan
 from registry.names import VersionRef
+from tests.pipelines.memory import traced
 
 MIB = 1 << 20
 ROOT = Path(__file__).parents[4]
@@ -392,22 +392,15 @@ def test_packing_and_unpacking_hold_little(tmp_path: Path) -> None:
     scan = Scan(source="sha256:" + "0" * 64, size=1, format=Format.TORCHSCRIPT, root="model.pt", files=())
     request = PackRequest(ref=VersionRef.parse("m@1"), scan=scan, created_at=datetime(2026, 11, 20, tzinfo=UTC))
     packed, path = Packed(), tmp_path / "artifact"
-    tracemalloc.start()
-    try:
-        with path.open("wb") as out:
-            out.writelines(packager.pack([Member("model.pt", model.size, iter(model))], request, packed))
-        _, packing = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
-        size, files = path.stat().st_size, tuple(packed.files)
-        artifact = Artifact(type="mar", source=scan.source, blob=scan.source, size=size, files=files)
-        with path.open("rb") as file:
-            sizes = {m.path: sum(map(len, m.chunks)) for m in packager.unpack(file, artifact)}
-        _, unpacking = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+    with traced() as packing, path.open("wb") as out:
+        out.writelines(packager.pack([Member("model.pt", model.size, iter(model))], request, packed))
+    size, files = path.stat().st_size, tuple(packed.files)
+    artifact = Artifact(type="mar", source=scan.source, blob=scan.source, size=size, files=files)
+    with traced() as unpacking, path.open("rb") as file:
+        sizes = {m.path: sum(map(len, m.chunks)) for m in packager.unpack(file, artifact)}
     assert sizes["model.pt"] == model.size
-    assert packing < 8 * MIB
-    assert unpacking < 8 * MIB
+    assert packing.size < 8 * MIB
+    assert unpacking.size < 8 * MIB
 
 
 def test_torchserve_has_its_packager(digits: Any) -> None:

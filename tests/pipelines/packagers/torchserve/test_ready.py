@@ -12,9 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.archive import Limits
 from registry.errors import InvalidInput, Refused
 from registry.facts import Format
 
+MIB = 1 << 20
 MAR = Format.MAR
 MANIFEST = "MAR-INF/MANIFEST.json"
 HANDLER = b"def handle(data, context):\n    return data\n"
@@ -146,6 +148,15 @@ def test_settings_that_would_run_code_in_the_server_are_refused(mar: Any, archiv
 def test_a_hostile_path_in_it_is_refused(path: str, mar: Any, archived: Any) -> None:
     with pytest.raises(Refused):
         mar({"m.mar": archived({"handler.py": HANDLER, path: b""}, handler="handler.py")}, MAR)
+
+
+def test_its_limits_are_the_users(mar: Any, archived: Any) -> None:
+    ready = archived({"handler.py": HANDLER, "weights.bin": bytes(65 * MIB)}, handler="handler.py")
+    with pytest.raises(Refused, match="grows more than 200 times"):
+        mar({"m.mar": ready}, MAR)
+    assert len(mar({"m.mar": ready}, MAR, limits=Limits(ratio=2000)).paths) == 3
+    with pytest.raises(Refused, match="more than 1048576 bytes"):
+        mar({"m.mar": ready}, MAR, limits=Limits(ratio=2000, size=MIB))
 
 
 @given(at=st.integers(0, 2000), piece=st.binary(min_size=1, max_size=20))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import struct
 import subprocess
-import tracemalloc
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +18,7 @@ from pipelines.archive import Limits
 from pipelines.packagers.torchserve.mar import Entry, write_mar
 from pipelines.packagers.torchserve.unzip import unzip
 from registry.errors import InvalidInput, Refused
+from tests.pipelines.memory import traced
 
 MIB = 1 << 20
 Files = dict[str, bytes]
@@ -265,14 +265,9 @@ def bomb(size: int) -> Iterator[bytes]:
 def test_a_bomb_is_refused_in_constant_memory() -> None:
     data = b"".join(bomb(128 * MIB))
     assert len(data) < MIB
-    tracemalloc.start()
-    try:
-        with pytest.raises(Refused, match="as a bomb does"):
-            sum(len(chunk) for entry in unzip([data], Limits()) for chunk in entry.chunks)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert peak < 8 * MIB
+    with traced() as peak, pytest.raises(Refused, match="as a bomb does"):
+        sum(len(chunk) for entry in unzip([data], Limits()) for chunk in entry.chunks)
+    assert peak.size < 8 * MIB
 
 
 def test_nested_files_that_share_their_bytes_do_not_overlap_here() -> None:
