@@ -105,6 +105,14 @@ def segment(name: str, number: int) -> str:
     return f"models/{check_label(name)}/index/{number:07d}.jsonl"
 
 
+def base(recipe: str) -> str:
+    """Which image was made of this recipe, 64 hexadecimal digits, for versions to be built upon.
+
+    Belongs to no model, and may be deleted at any time, as `layer` may.
+    """
+    return f"bases/{check_digest(f'sha256:{recipe}').removeprefix('sha256:')}.json"
+
+
 def layer(recipe: str) -> str:
     """What is known of an image layer that was made of this recipe, 64 hexadecimal digits.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from gitops.config import Model
 from gitops.release import Runtime
@@ -12,7 +13,8 @@ from pipelines.buildkit.buildctl import Buildctl
 from pipelines.buildkit.tool import BaseBuilder
 from pipelines.image.images import BaseImage, Destination
 from pipelines.image.layout import LayoutDestination, LayoutImage
-from pipelines.image.remote.places import credentials_for, open_image
+from pipelines.image.recipes import StoredBases
+from pipelines.image.remote.places import FOLDER, credentials_for, open_image
 from pipelines.steps.extend import ExtendInput, Shelf, base_for
 from registry.aws import Clients
 from registry.errors import Conflict, InvalidInput
@@ -27,8 +29,8 @@ from sluice.settings import Settings
 class Bases:
     """Base images, by model server and by what a version needs beyond it."""
 
-    def __init__(self, settings: Settings, blobs: Blobs, destination: Destination) -> None:
-        self._settings, self._blobs, self._destination = settings, blobs, destination
+    def __init__(self, settings: Settings, blobs: Blobs, bases: StoredBases, destination: Destination) -> None:
+        self._settings, self._blobs, self._bases, self._destination = settings, blobs, bases, destination
 
     def named(self, runtime: Runtime) -> str:
         """What the settings call the base image for a model server.
@@ -86,20 +88,21 @@ class Bases:
 
     def _shelf(self, model: str) -> Shelf:
         place, platform = self._settings.registry, self._settings.platform
-        if place:
+        if place and not place.startswith(FOLDER):
             repository = f"{place.rstrip('/')}/{model}"
             return Shelf(
                 repository=repository,
-                tagged=partial(self._destination.tagged, model),
+                bases=self._bases,
                 open_image=lambda digest: open_image(f"{repository}@{digest}", platform, Clients),
                 prepare=partial(self._destination.prepare, model),
             )
         # not the folder of the model's images: another program writes here, and does not know of their lock
-        folder = self._settings.images.with_name(f"{self._settings.images.name}-bases") / model
+        images = Path(place.removeprefix(FOLDER)) if place else self._settings.images
+        folder = images.with_name(f"{images.name}-bases") / model
         layout = LayoutDestination(folder.parent)
         return Shelf(
             repository=f"oci:{folder}",
-            tagged=partial(layout.tagged, model),
+            bases=self._bases,
             open_image=lambda digest: LayoutImage(folder, digest=digest),
             prepare=partial(layout.prepare, model),
         )

@@ -147,9 +147,10 @@ class Wiring:
     @cached_property
     def bases(self) -> Bases:
         """Base images."""
+        from pipelines.image.recipes import StoredBases
         from sluice.bases import Bases
 
-        return Bases(self.settings, self.blobs, self.destination)
+        return Bases(self.settings, self.blobs, StoredBases(self.storage.store), self.destination)
 
     def base(self, ref: VersionRef, settings: Model, progress: Progress) -> Callable[[Runtime], BaseImage]:
         """From a model server, the base image for a packaged version, with what it needs beyond the usual one."""

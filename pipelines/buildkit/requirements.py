@@ -14,7 +14,7 @@ from registry.errors import InvalidInput
 
 REQUIREMENTS_MAX = 256 << 10
 """Bytes that a requirements.txt may have."""
-_COMMENT = re.compile(r"(?:^|\s+)#.*$")
+_COMMENT = re.compile(r"(?:^|\s)#.*$")  # by one space: a run of them would be looked through from each of its spaces
 _PASSWORD = re.compile(r"://[^/?#\s]*@")
 _FLAGS = frozenset({"--pre", "--prefer-binary", "--require-hashes"})
 _NAMING = frozenset({"--only-binary", "--no-binary"})
@@ -58,7 +58,7 @@ def _logical_lines(text: str) -> Iterator[tuple[int, str]]:
     begun, start = "", 0
     for number, line in enumerate(text.splitlines(), start=1):
         start = start or number
-        comment = _COMMENT.match(line)
+        comment = line.lstrip().startswith("#")
         if line.endswith("\\") and not comment:
             begun += line.rstrip("\\")
             continue

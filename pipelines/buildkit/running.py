@@ -20,7 +20,7 @@ LINE_MAX = 2000
 LINES_KEPT = 400
 _GRACE = 10.0
 """Seconds between asking a program to end and making it."""
-_OURS = ("AWS_", "SLUICE_")
+_OURS = ("AWS_", "SLUICE_", "COSIGN_")
 _PREFIX = re.compile(r"(?:#\d+ )?(?:\d+\.\d+ )?")
 _SAYS_WHY = re.compile(r"(?:ERROR|E|error|Error|fatal|FATAL)\b:?\s")
 _COMMAND_FAILED = re.compile(r"did not complete successfully|executor failed running|building at STEP")
@@ -29,7 +29,8 @@ _FRAME = re.compile(r'-+$|Dockerfile:\d+$|time="[^"]*" level=')
 
 
 def environment(ours: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
-    """What a tool gets of this process's environment: all but Sluice's own settings and AWS's credentials."""
+    """What a tool gets of this process's environment: all but Sluice's own settings, the password of the key that signs
+    among them, and AWS's credentials."""
     return {**{name: value for name, value in ours.items() if not name.startswith(_OURS)}, **added}
 
 
@@ -113,7 +114,8 @@ def _lines(pipe: IO[bytes], until: float) -> Iterator[str]:
     with selectors.DefaultSelector() as selector:
         selector.register(pipe, selectors.EVENT_READ)
         while True:
-            if not selector.select(max(0.0, until - time.monotonic())):
+            left = until - time.monotonic()
+            if left <= 0 or not selector.select(left):  # some never stop talking
                 raise TimeoutError
             data = os.read(pipe.fileno(), 1 << 16)
             if not data:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -16,9 +17,10 @@ from pipelines.buildkit.tool import BaseBuilder, Extension, Logins
 from pipelines.image.content import read_small
 from pipelines.image.images import BaseImage
 from pipelines.image.oci import parse_manifest, platform_of
+from pipelines.image.recipes import StoredBases
 from pipelines.image.remote.names import ImageName
 from pipelines.packagers import Packager, packager_of
-from registry.errors import InvalidInput, SluiceError
+from registry.errors import InvalidInput, NotFound, SluiceError
 from registry.facts import Artifact
 from registry.names import VersionRef
 from registry.progress import Progress
@@ -47,8 +49,8 @@ class Shelf:
 
     repository: str
     """With the registry's host; or `oci:folder`, for a tool that writes there."""
-    tagged: Callable[[str], str | None]
-    """From a tag, the digest of the image that it names, or None."""
+    bases: StoredBases
+    """Which bases were made."""
     open_image: Callable[[str], BaseImage]
     """From a digest, the image."""
     prepare: Callable[[], None]
@@ -69,8 +71,9 @@ def base_for(
 ) -> BaseImage:
     """The base image for a version: the given one, or the one extended by what the version needs.
 
-    What was extended once is found by its recipe. Two builders that do so at once both finish, and both use what the
-    tag names in the end. A base that is in no registry is named by `folder`, `oci:folder:tag`.
+    What was extended once is found by its recipe, in the registry's bucket; its tag is for people. Two builders that
+    do so at once both finish, and both use what was entered first. A base that is in no registry is named by `folder`,
+    `oci:folder:tag`.
 
     Raises:
         InvalidInput: what is needed cannot be taken, or the tool is missing or cannot read where the base lies.
@@ -84,38 +87,40 @@ def base_for(
     platform = platform_of(_config(base, raw))
     user = RUNTIMES[packager_of(artifact).runtime].user
     recipe = needs.recipe(f"sha256:{sha256(raw).hexdigest()}", platform, user)
-    tag = f"base-{recipe}"
-    found = shelf.tagged(tag)
-    if found is None:
-        source = _name(base, folder, needs)
-        extension = Extension(
-            what=f"base of {wanted.ref.model}",
-            why=str(needs),
-            source=source,
-            target=_target(shelf.repository, tag),
-            platform=platform,
-            dockerfile=dockerfile(needs, source, recipe, user),
-            context=context_files(needs),
-        )
-        found = _made(extension, tag, shelf, builder, logins, progress)
-    return shelf.open_image(found)
-
-
-def _made(
-    extension: Extension, tag: str, shelf: Shelf, builder: BaseBuilder, logins: Logins, progress: Progress
-) -> str:
+    before = shelf.bases.known(recipe)
+    if before is not None and (there := _there(shelf, before)) is not None:
+        return there
+    source = _name(base, folder, needs)
+    extension = Extension(
+        what=f"base of {wanted.ref.model}",
+        why=str(needs),
+        source=source,
+        target=_target(shelf.repository, f"base-{recipe}"),
+        platform=platform,
+        dockerfile=dockerfile(needs, source, recipe, user),
+        context=context_files(needs),
+    )
     shelf.prepare()
     progress.fact(f"{extension.what}: adding {extension.why}")
     try:
         made = builder.build(extension, logins, progress)
     except SluiceError:
         # where tags never move, the slower of two builders is turned away: the faster one's image is as good
-        other = shelf.tagged(tag)
-        if other is None:
+        other = shelf.bases.known(recipe)
+        if other is None or other == before:
             raise
-        return other
+        return shelf.open_image(other)
     progress.fact(f"{extension.what}: pushed {extension.target}, {made}")
-    return shelf.tagged(tag) or made
+    return shelf.open_image(shelf.bases.keep(recipe, made, instead=before))
+
+
+def _there(shelf: Shelf, digest: str) -> BaseImage | None:
+    """The base that was made before, unless it is gone."""
+    image = shelf.open_image(digest)
+    with suppress(NotFound):
+        image.manifest()
+        return image
+    return None
 
 
 def _needs(wanted: ExtendInput, artifact: Artifact, blobs: Blobs) -> Needs:

@@ -23,6 +23,8 @@ from pipelines.buildkit.buildah import Buildah
 from pipelines.image.content import Content, Kept
 from pipelines.image.images import Reference
 from pipelines.image.oci import MANIFEST_TYPE, Descriptor
+from pipelines.image.recipes import StoredBases
+from registry.memory import MemoryStore
 
 ASKED = "var/lib/asked"
 """Where the base's apt-get and python3, which install nothing, write what they were asked and what they saw."""
@@ -61,6 +63,7 @@ class Served:
 
     def __init__(self, host: str, password: str = "") -> None:
         self.host = host
+        self.bases = StoredBases(MemoryStore())
         self._headers = {"Accept": MANIFEST_TYPE}
         if password:
             self._headers["Authorization"] = "Basic " + base64.b64encode(f"sluice:{password}".encode()).decode()

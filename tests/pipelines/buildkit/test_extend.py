@@ -14,12 +14,16 @@ from pipelines.buildkit.tool import Extension, Logins
 from pipelines.image.content import Content, Kept
 from pipelines.image.images import BaseImage, Reference
 from pipelines.image.oci import CONFIG_TYPE, MANIFEST_TYPE, Descriptor
+from pipelines.image.recipes import StoredBases
 from pipelines.image.remote.credentials import Login
 from pipelines.steps.extend import ExtendInput, Shelf, base_for
-from registry.errors import InvalidInput, Refused, SluiceError
+from registry.errors import InvalidInput, NotFound, Refused, SluiceError
+from registry.memory import MemoryStore
 from registry.progress import Progress, Silent
 
 REPOSITORY = "registry.example.com/sluice/digits"
+MADE = [f"sha256:{number:064}" for number in range(5)]
+THEIRS = "sha256:" + "beef" * 16
 SETTINGS = ImageSettings(systemPackages=("libgomp1",), dockerfile="ENV A=b")
 
 
@@ -55,35 +59,38 @@ class Small:
         return Kept(descriptor.digest, descriptor.size, read)
 
 
+class Gone(Small):
+    """An image that the registry lost."""
+
+    def manifest(self) -> bytes:
+        raise NotFound("gone")
+
+
 class Here:
     """A shelf and a builder that tell what was asked of them."""
 
     def __init__(self, fails: SluiceError | None = None, meanwhile: str | None = None) -> None:
         self.asked: list[str] = []
-        self.tags: dict[str, str] = {}
+        self.bases = StoredBases(MemoryStore())
+        self.gone: set[str] = set()
         self.wanted: list[Extension] = []
         self._fails, self._meanwhile = fails, meanwhile
 
     def shelf(self, repository: str = REPOSITORY) -> Shelf:
-        return Shelf(repository, self._tagged, self._open, lambda: self.asked.append("prepare"))
-
-    def _tagged(self, tag: str) -> str | None:
-        self.asked.append("tagged")
-        return self.tags.get(tag)
+        return Shelf(repository, self.bases, self._open, lambda: self.asked.append("prepare"))
 
     def _open(self, digest: str) -> BaseImage:
-        self.asked.append(f"open {digest}")
-        return Small()
+        self.asked.append(f"open {digest[-4:]}")
+        return Gone() if digest in self.gone else Small()
 
     def build(self, wanted: Extension, logins: Logins, progress: Progress) -> str:
         self.asked.append("build")
         self.wanted.append(wanted)
-        tag = wanted.target.rpartition(":")[2]
         if self._meanwhile:
-            self.tags[tag] = self._meanwhile
+            self.bases.keep(wanted.target.rpartition(":base-")[2], self._meanwhile, instead=None)
         if self._fails:
             raise self._fails
-        return self.tags.setdefault(tag, "made")
+        return MADE[len(self.wanted) - 1]
 
 
 @pytest.fixture
@@ -106,7 +113,7 @@ Extend = Callable[..., BaseImage]
 def test_it_is_made_once_beside_the_models_images(extend: Extend) -> None:
     here, base = Here(), Small()
     extend(here, base)
-    assert here.asked == ["tagged", "prepare", "build", "tagged", "open made"]
+    assert here.asked == ["prepare", "build", "open 0000"]
     (wanted,) = here.wanted
     assert wanted.source == str(base.reference)
     repository, _, tag = wanted.target.rpartition(":")
@@ -116,7 +123,7 @@ def test_it_is_made_once_beside_the_models_images(extend: Extend) -> None:
     assert wanted.why == "system packages, its own Dockerfile instructions"
     here.asked.clear()
     extend(here, base)
-    assert here.asked == ["tagged", "open made"]
+    assert here.asked == ["open 0000"]
     for other in (Small(("linux", "arm64")), Small(("linux", "riscv64"))):
         extend(here, other)
     assert len({wanted.target for wanted in here.wanted}) == 3
@@ -129,14 +136,34 @@ def test_what_needs_nothing_asks_nothing(extend: Extend) -> None:
     assert here.asked == []
 
 
-def test_where_builders_meet_all_use_what_the_tag_names(extend: Extend) -> None:
-    here = Here(meanwhile="theirs")
+def test_where_builders_meet_all_use_what_was_entered_first(extend: Extend) -> None:
+    here = Here(meanwhile=THEIRS)
     extend(here, Small())
-    assert here.asked[-1] == "open theirs"
+    assert here.asked[-1] == "open beef"
     # where tags never move, the registry turns the slower one away
-    late = Here(fails=SluiceError("tag exists"), meanwhile="theirs")
+    late = Here(fails=SluiceError("tag exists"), meanwhile=THEIRS)
     extend(late, Small())
-    assert late.asked[-1] == "open theirs"
+    assert late.asked[-1] == "open beef"
+
+
+def test_one_that_is_gone_is_made_again(extend: Extend) -> None:
+    here = Here()
+    extend(here, Small())
+    here.gone.add(MADE[0])
+    here.asked.clear()
+    extend(here, Small())
+    assert here.asked == ["open 0000", "prepare", "build", "open 0001"]
+    here.asked.clear()
+    extend(here, Small())
+    assert here.asked == ["open 0001"]
+
+
+def test_a_tag_is_no_proof_of_who_made_it(extend: Extend) -> None:
+    """Whoever may push can name an image `base-<recipe>`; where tags never move, that stops the build and no more."""
+    here = Here(fails=SluiceError("tag exists"))
+    with pytest.raises(SluiceError, match="tag exists"):
+        extend(here, Small())
+    assert here.asked == ["prepare", "build"]
 
 
 def test_a_failure_is_told_and_the_next_run_tries_again(extend: Extend) -> None:
@@ -144,7 +171,7 @@ def test_a_failure_is_told_and_the_next_run_tries_again(extend: Extend) -> None:
     for _ in range(2):
         with pytest.raises(SluiceError, match="no such package"):
             extend(here, Small())
-    assert here.asked == ["tagged", "prepare", "build", "tagged"] * 2
+    assert here.asked == ["prepare", "build"] * 2
 
 
 def test_a_base_whose_bytes_are_others_is_not_extended(extend: Extend) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -90,6 +91,18 @@ def test_a_file_that_is_no_text_or_too_large_is_refused() -> None:
         parse_requirements(b"\xff\xfe", "reqs")
     with pytest.raises(InvalidInput, match="at most 256 KiB"):
         parse_requirements(b"#" * (REQUIREMENTS_MAX + 1), "reqs")
+
+
+@pytest.mark.parametrize("line", ["a" + " " * 40_000 + "b", "a" + "\t" * 40_000 + "\\\n b"])
+def test_a_line_of_spaces_costs_about_as_much_as_one_of_letters(line: str) -> None:
+    def seconds(text: str) -> float:
+        begun = time.process_time()
+        with suppress(InvalidInput):
+            parse_requirements(text.encode(), "reqs")
+        return time.process_time() - begun
+
+    seconds(line[:10])
+    assert seconds(line) < 50 * min(seconds("a" * len(line)) for _ in range(3))
 
 
 def test_a_hash_anywhere_makes_pip_want_all() -> None:

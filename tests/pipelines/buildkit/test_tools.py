@@ -18,6 +18,7 @@ from pipelines.buildkit.buildctl import Buildctl
 from pipelines.buildkit.running import LINE_MAX, environment, reason, run
 from pipelines.buildkit.tool import Extension, Work, docker_config, host_of, plain_http
 from pipelines.image.remote.credentials import TOKEN_USER, Login
+from pipelines.supply.signing import PASSWORDS
 from registry.errors import InvalidInput, SluiceError, Unavailable
 from registry.progress import Silent
 
@@ -103,8 +104,9 @@ def test_credentials_are_written_as_docker_does() -> None:
 
 
 def test_a_tool_gets_neither_sluices_settings_nor_clouds_credentials() -> None:
-    ours = {"PATH": "/bin", "BUILDKIT_HOST": "tcp://b", "AWS_SECRET_ACCESS_KEY": "x", "SLUICE_SIGNING_PASSWORD": "y"}
-    assert environment(ours, {"DOCKER_CONFIG": "/w"}) == {
+    ours = {"PATH": "/bin", "BUILDKIT_HOST": "tcp://b", "AWS_SECRET_ACCESS_KEY": "x"}
+    secret = dict.fromkeys(PASSWORDS, "y")
+    assert environment(ours | secret, {"DOCKER_CONFIG": "/w"}) == {
         "PATH": "/bin",
         "BUILDKIT_HOST": "tcp://b",
         "DOCKER_CONFIG": "/w",
@@ -295,6 +297,11 @@ def test_what_takes_too_long_is_ended_with_all_that_it_started(script: Script, t
         run(command, os.environ, 1, lambda _: None, needed="")
     assert gone(int((tmp_path / "self").read_text()))
     assert gone(int((tmp_path / "child").read_text()))
+
+
+def test_what_takes_too_long_is_ended_in_the_midst_of_what_it_says(script: Script) -> None:
+    with pytest.raises(Unavailable):  # where it is not ended, it fails by itself, as something else
+        run(script("timeout 8 yes"), os.environ, 0.5, lambda _: None, needed="")
 
 
 def test_a_tool_that_closes_its_output_and_stays_is_ended(script: Script) -> None:

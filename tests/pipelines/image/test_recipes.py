@@ -11,6 +11,7 @@ from pipelines.image.oci import Layer
 from pipelines.image.recipes import StoredRecipes
 from registry import keys
 from registry.audit import audit
+from registry.errors import Conflict
 from registry.facts import Source, SourceKind
 from registry.memory import MemoryStore, etag_of
 from registry.moving import move_model
@@ -22,12 +23,19 @@ RECIPE = "1" * 64
 LAYER = Layer(concern="weights", digest="sha256:" + "2" * 64, size=7, diff_id="sha256:" + "3" * 64)
 
 
-def test_what_is_kept_is_known_and_stays_what_it_was() -> None:
+@pytest.mark.parametrize(
+    "other", [{"digest": LAYER.diff_id}, {"diff_id": LAYER.digest}, {"size": 8}, {"media_type": "application/x"}]
+)
+def test_what_is_kept_is_known_and_stays_what_it_was(other: dict[str, Any]) -> None:
     store = MemoryStore()
     recipes = StoredRecipes(store)
     assert recipes.known(RECIPE) is None
     recipes.keep(RECIPE, LAYER)
-    recipes.keep(RECIPE, LAYER.model_copy(update={"size": 8}))
+    recipes.keep(RECIPE, LAYER.model_copy(update={"concern": "code"}))
+    with pytest.raises(
+        Conflict, match=rf"^Of the same files .* delete layers/{RECIPE}\.json from the registry's bucket"
+    ):
+        recipes.keep(RECIPE, LAYER.model_copy(update=other))
     assert StoredRecipes(store).known(RECIPE) == LAYER
     assert list(store.list("")) == [keys.layer(RECIPE)] == [f"layers/{RECIPE}.json"]
 
@@ -53,6 +61,22 @@ def test_a_build_goes_on_where_recipes_were_lost(kit: Any, model: Any, base: Any
     again = MemoryStore()
     assert one.build(base, images, StoredRecipes(again)) == first
     assert {key: again.get(key) for key in again.list("layers/")} == told
+
+
+def test_a_layer_that_comes_out_otherwise_than_before_is_told_and_no_image_named(
+    kit: Any, model: Any, base: Any, tmp_path: Any
+) -> None:
+    one, store = model(), MemoryStore()
+    one.build(base, kit.LayoutDestination(tmp_path / "images"), StoredRecipes(store))
+    key = next(iter(store.list("layers/")))
+    there = store.get(key)
+    assert there is not None
+    wrong = Layer.model_validate_json(there.data).model_copy(update={"digest": LAYER.digest, "diff_id": LAYER.digest})
+    store.replace(key, wrong.model_dump_json().encode(), there.etag)
+    elsewhere = kit.LayoutDestination(tmp_path / "elsewhere")
+    with pytest.raises(Conflict, match=f"and {LAYER.digest} before: build with the release"):
+        one.build(base, elsewhere, StoredRecipes(store))
+    assert not (elsewhere.folder("fraud") / "index.json").exists()
 
 
 def test_they_are_no_part_of_any_model() -> None:
