@@ -7,7 +7,12 @@ mix with its own (OCI image specification 1.1, "OCI Image Media Types", compatib
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePosixPath
+from posixpath import normpath
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gitops.runtimes import MODEL_ROOT
 from pipelines.image.oci import (
     CONFIG_TYPE,
     DOCKER_MANIFEST_TYPE,
@@ -19,6 +24,7 @@ from pipelines.image.oci import (
     parse_manifest,
 )
 from registry.errors import Refused
+from registry.text import plain
 
 _DOCKER_LAYER_TYPE = "application/vnd.docker.image.rootfs.diff.tar"
 _MANIFESTS = (MANIFEST_TYPE, DOCKER_MANIFEST_TYPE)
@@ -61,13 +67,42 @@ def check_base(base: Manifest, config: bytes) -> None:
     """Compare a base's manifest with its config.
 
     Raises:
-        Refused: they tell of different numbers of layers, or the config is not one.
+        Refused: they tell of different numbers of layers, the config is not one, or it has a volume where the model
+            is to lie.
     """
     told = layers_of(config)
     if told != len(base.layers):
         raise Refused(
             f"The base image has {len(base.layers)} layers, and its config tells of {told}: pull the base image again."
         )
+    for volume in _volumes(config):
+        path = PurePosixPath(normpath("/" + volume.lstrip("/")))
+        if path.is_relative_to(MODEL_ROOT) or PurePosixPath(MODEL_ROOT).is_relative_to(path):
+            raise Refused(
+                f"The base image declares the volume {plain(volume)[:100]}, which would hide the model in {MODEL_ROOT}"
+                " when a container starts: choose a base without it, or build that one without its VOLUME."
+            )
+
+
+class _Run(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    volumes: Mapping[str, object] | None = Field(default=None, alias="Volumes")
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    config: _Run | None = None
+
+
+def _volumes(config: bytes) -> tuple[str, ...]:
+    """Where a container of the image gets volumes (OCI image specification 1.1, "Image Configuration", `Volumes`)."""
+    try:
+        told = _Config.model_validate_json(config)
+    except ValidationError as error:
+        raise Refused("The base image's config does not tell its volumes: pull the base image again.") from error
+    return tuple(told.config.volumes or ()) if told.config else ()
 
 
 def _layer(layer: Descriptor) -> Descriptor:

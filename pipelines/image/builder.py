@@ -19,7 +19,7 @@ from pipelines.image.images import BaseImage, Destination, Reference
 from pipelines.image.layers import LayerPlan, Making, Recipes, layer_title, media_type
 from pipelines.image.oci import Layer, platform_of
 from pipelines.packagers import Packager
-from registry.errors import NotFound, Refused
+from registry.errors import NotFound
 from registry.progress import Progress
 from registry.store import Blobs
 
@@ -57,6 +57,7 @@ class Builder:
             NotFound: the base or the artifact is not there.
             Refused: bytes are not what their digest says, the base is none that can be built upon, or it lies where
                 no cluster can pull it from.
+            Conflict: a layer came out otherwise than it did before of the same files.
         """
         below = _below(base)
         compose(request, packager, below, ())  # what cannot be is refused before a byte is sent
@@ -73,7 +74,7 @@ class Builder:
         if (before := _all(known)) is not None:
             image = compose(request, packager, below, [*before, top.layer])
             if self._is_there(model, image):
-                return self._destination.push(model, image.manifest), image.size
+                return self._destination.reference(model, image.digest), image.size
         with copying(self._from_base(request, base, below), partial(self._destination.put, model)) as stoppable:
             layers = [
                 layer
@@ -111,9 +112,7 @@ class Builder:
         content = stoppable(Watched(Made(making.chunks, plan.size), title, self._progress))
         blob = self._destination.put(model, content)
         self._progress.bytes(title, blob.size, blob.size)
-        layer = making.layer
-        if blob.digest != layer.digest:
-            raise Refused(f"The layer of {request.ref} arrived as {blob.digest}, not {layer.digest}: try again.")
+        layer = making.layer(blob)
         self._recipes.keep(plan.recipe, layer)
         return layer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from hashlib import sha256
 from typing import NamedTuple, Protocol
 
 from pipelines.digests import watched
@@ -38,14 +39,14 @@ class Content(Protocol):
 
 
 class Data:
-    """Bytes that are in memory, so there are few of them."""
+    """Bytes that are in memory, so there are few of them; they are hashed at once, so that they may be found there."""
 
-    digest: str | None = None
     origin: Origin | None = None
 
     def __init__(self, data: bytes) -> None:
         self._data = data
         self.size: int | None = len(data)
+        self.digest: str | None = "sha256:" + sha256(data).hexdigest()
 
     def chunks(self, start: int = 0) -> Iterator[bytes]:
         """The bytes, 1 MiB at a time."""

@@ -19,8 +19,9 @@ from pydantic import BaseModel, ConfigDict, PositiveInt
 from pipelines.image.canonical import canonical
 from pipelines.image.content import Content
 from pipelines.image.images import Destination, Reference
-from pipelines.image.oci import MANIFEST_TYPE, Descriptor
+from pipelines.image.oci import MANIFEST_TYPE
 from pipelines.image.remote.credentials import Login
+from pipelines.image.wrapped import WrappedDestination
 from registry.aws import Answered, Clients, ask
 from registry.errors import Conflict, SluiceError
 from registry.store import Blob
@@ -152,15 +153,12 @@ class EcrCredentials:
             self._login = None
 
 
-class EcrDestination:
+class EcrDestination(WrappedDestination):
     """Pushes to ECR by way of `inner`, and makes each model's repository before the first thing goes there."""
 
     def __init__(self, inner: Destination, repositories: EcrRepositories, name: Callable[[str], str]) -> None:
-        self._inner, self._repositories, self._name = inner, repositories, name
-
-    def has(self, model: str, digest: str) -> bool:
-        """Whether the repository has these bytes; where there is no repository, it has none."""
-        return self._inner.has(model, digest)
+        super().__init__(inner)
+        self._repositories, self._name = repositories, name
 
     def prepare(self, model: str) -> None:
         """Make the repository where it is missing.
@@ -176,8 +174,8 @@ class EcrDestination:
         Raises:
             As the wrapped destination's, and SluiceError where ECR does not make the repository.
         """
-        self._repositories.uri(self._name(model))
-        return self._inner.put(model, content)
+        self.prepare(model)
+        return super().put(model, content)
 
     def push(self, model: str, manifest: bytes) -> Reference:
         """Send a manifest.
@@ -185,54 +183,21 @@ class EcrDestination:
         Raises:
             As `put`.
         """
-        self._repositories.uri(self._name(model))
-        return self._inner.push(model, manifest)
-
-    def manifest(self, model: str, digest: str) -> bytes:
-        """The manifest of an image that was pushed.
-
-        Raises:
-            NotFound: there is no such image.
-        """
-        return self._inner.manifest(model, digest)
-
-    def content(self, model: str, descriptor: Descriptor) -> Content:
-        """A config or a layer that was put."""
-        return self._inner.content(model, descriptor)
-
-    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
-        """The manifests whose subject is this image."""
-        return self._inner.referrers(model, digest)
-
-    def tagged(self, model: str, tag: str) -> str | None:
-        """The digest of the image with this tag, or None."""
-        return self._inner.tagged(model, tag)
-
-    def tag(self, model: str, tag: str, digest: str) -> None:
-        """Name an image that was pushed.
-
-        Raises:
-            NotFound: there is no such image.
-            Conflict: the tag names another image.
-        """
-        self._inner.tag(model, tag, digest)
+        self.prepare(model)
+        return super().push(model, manifest)
 
 
-class EcrCatalog:
+class EcrCatalog(WrappedDestination):
     """Enters each image that the wrapped destination took into ECR's list; the bytes stay where that has them.
 
     For an ECR that is nothing but its control plane, as moto's is.
     """
 
     def __init__(self, inner: Destination, clients: Clients, prefix: str, template: EcrTemplate | None = None) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._ecr = clients.ecr()
         self._repositories = EcrRepositories(self._ecr, template)
         self._prefix = prefix
-
-    def has(self, model: str, digest: str) -> bool:
-        """Whether the bytes are there already."""
-        return self._inner.has(model, digest)
 
     def prepare(self, model: str) -> None:
         """Make the repository where it is missing.
@@ -242,34 +207,21 @@ class EcrCatalog:
         """
         self._repositories.uri(self._name(model))
 
-    def put(self, model: str, content: Content) -> Blob:
-        """Send bytes to the wrapped destination."""
-        return self._inner.put(model, content)
-
     def push(self, model: str, manifest: bytes) -> Reference:
         """Send a manifest to the wrapped destination; the reference is ECR's.
 
         Raises:
             Answered: ECR does not give or make the repository.
         """
-        digest = self._inner.push(model, manifest).digest
-        return Reference(self._repositories.uri(self._name(model)), digest)
+        return self.reference(model, super().push(model, manifest).digest)
 
-    def manifest(self, model: str, digest: str) -> bytes:
-        """The manifest of an image that was pushed.
+    def reference(self, model: str, digest: str) -> Reference:
+        """How a cluster names the image in ECR, where its repository is made if it is missing.
 
         Raises:
-            NotFound: there is no such image.
+            Answered: ECR does not give or make the repository.
         """
-        return self._inner.manifest(model, digest)
-
-    def content(self, model: str, descriptor: Descriptor) -> Content:
-        """A config or a layer, from the wrapped destination."""
-        return self._inner.content(model, descriptor)
-
-    def referrers(self, model: str, digest: str) -> tuple[Descriptor, ...]:
-        """The manifests whose subject is this image, in the wrapped destination."""
-        return self._inner.referrers(model, digest)
+        return Reference(self._repositories.uri(self._name(model)), digest)
 
     def tagged(self, model: str, tag: str) -> str | None:
         """The digest of the image with this tag in ECR, or None."""
@@ -283,12 +235,12 @@ class EcrCatalog:
             Conflict: the tag names another image.
             SluiceError: ECR does not take the image.
         """
-        self._inner.tag(model, tag, digest)
+        super().tag(model, tag, digest)
         there = self._digest_of(self._name(model), tag)
         if there is not None and there != digest:  # a repository that someone else made may let tags move
             raise _taken(self._name(model), tag)
         if there is None:
-            self._enter(self._name(model), tag, self._inner.manifest(model, digest), digest)
+            self._enter(self._name(model), tag, self.manifest(model, digest), digest)
 
     def _name(self, model: str) -> str:
         return f"{self._prefix}/{model}"

@@ -55,6 +55,9 @@ class Destination(Protocol):
     def put(self, model: str, content: Content) -> Blob:
         """Have the bytes in the repository: found there, mounted from their origin, or sent.
 
+        What is sent is hashed here as it goes, from its first byte to its last: the blob that is given back is what we
+        sent, whatever the other side says that it got. Where the content names no digest, it is read whole each time.
+
         Nothing is visible before all of it is there. What was sent when a connection broke is not sent again where
         the registry lets an upload go on.
 
@@ -62,6 +65,9 @@ class Destination(Protocol):
             Refused: the bytes are not the ones that the content's digest names.
             Unavailable: the registry does not answer.
         """
+
+    def reference(self, model: str, digest: str) -> Reference:
+        """How a cluster names an image of that digest here, whether it is here or not."""
 
     def push(self, model: str, manifest: bytes) -> Reference:
         """Send a manifest whose config and layers are there. Its digest names the image; it has no tag yet.

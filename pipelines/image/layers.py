@@ -23,7 +23,7 @@ from pipelines.tarout import tar_size, write_tar
 from registry.errors import Refused
 from registry.facts import Artifact
 from registry.names import Digest, VersionRef
-from registry.store import Blobs
+from registry.store import Blob, Blobs
 
 OWN_LAYER_FROM = 4 << 20
 """Bytes from which a file is a layer of its own."""
@@ -87,7 +87,11 @@ class Recipes(Protocol):
         """The layer that a plan made, or None."""
 
     def keep(self, recipe: str, layer: Layer) -> None:
-        """Remember what a plan made."""
+        """Remember what a plan made.
+
+        Raises:
+            Conflict: another layer is remembered, although a plan always makes the same one.
+        """
 
 
 class Place(NamedTuple):
@@ -126,10 +130,11 @@ def plan_layers(
     ]
     large = sorted((file for file in placed if file.size >= own_from), key=lambda file: (-file.size, file.path))
     alone = {file.path for file in large[:own_max]}
-    if large and _taken(large[0].size) > LAYER_MAX:
-        raise Refused(
-            f"{large[0].member} has {large[0].size} bytes, and a layer at most {LAYER_MAX}: save the weights in shards."
-        )
+    for file in placed:  # whether it is to be alone in its layer or not
+        if _taken(file.size) > LAYER_MAX:
+            raise Refused(
+                f"{file.member} has {file.size} bytes, and a layer at most {LAYER_MAX}: save the weights in shards."
+            )
     plans: list[LayerPlan] = []
     for concern in Concern:
         here = [file for file in placed if packager.concern(file.member) is concern]
@@ -162,12 +167,15 @@ def _taken(size: int) -> int:
 
 
 class Making:
-    """One layer's bytes, made from the artifact, and what they turn out to be; used up, it tells its `layer`."""
+    """One layer's bytes, made from the artifact; when they have arrived, it tells what `layer` they are.
+
+    Each file's sha256 is compared with the artifact's as it is read. The layer's own is taken from whoever sends it,
+    who hashes all that is sent anyway; only a tar that is compressed on its way is hashed here, for its diff id.
+    """
 
     def __init__(self, plan: LayerPlan, artifact: Artifact, packager: Packager, blobs: Blobs) -> None:
         self._plan, self._artifact, self._packager, self._blobs = plan, artifact, packager, blobs
         self._tar = Hashed(())
-        self._layer: Hashed = Hashed(())
 
     def chunks(self) -> Iterator[bytes]:
         """The layer's bytes; the same each time."""
@@ -180,18 +188,20 @@ class Making:
             yield from self._packed(members)
 
     def _packed(self, members: Iterable[Member]) -> Iterator[bytes]:
-        self._tar = Hashed(write_tar(members, folders=self._plan.folders, owner=self._plan.owner))
-        self._layer = Hashed(compressed(self._tar, self._plan.compression))
-        yield from self._layer
+        tar = write_tar(members, folders=self._plan.folders, owner=self._plan.owner)
+        if self._plan.compression is Compression.NONE:
+            return tar
+        self._tar = Hashed(tar)
+        return compressed(self._tar, self._plan.compression)
 
-    @property
-    def layer(self) -> Layer:
-        """What was made."""
+    def layer(self, arrived: Blob) -> Layer:
+        """What was made; `arrived` is what all of its bytes were when they were sent, as we counted and hashed them."""
+        plain = self._plan.compression is Compression.NONE
         return Layer(
             concern=self._plan.concern,
-            digest=self._layer.digest,
-            size=self._layer.size,
-            diff_id=self._tar.digest,
+            digest=arrived.digest,
+            size=arrived.size,
+            diff_id=arrived.digest if plain else self._tar.digest,
             media_type=media_type(self._plan.compression),
         )
 

@@ -154,6 +154,10 @@ class LayoutDestination:
             path.replace(_blob_path(folder, hashed.digest))
         return Blob(hashed.digest, hashed.size)
 
+    def reference(self, model: str, digest: str) -> Reference:
+        """How the folder's images are named, though no cluster can pull them by that."""
+        return Reference(f"{LOCAL_HOST}/{model}", check_digest(digest))
+
     def push(self, model: str, manifest: bytes) -> Reference:
         """Write a manifest; it has no tag yet, and where it has a subject, the index lists it without one."""
         folder, parsed = self.folder(model), parse_manifest(manifest)
@@ -166,7 +170,7 @@ class LayoutDestination:
                 index = _index_or_new(folder)
                 if all(other.digest != digest for other in index.manifests):
                     _enter(folder, index, item)
-        return Reference(f"{LOCAL_HOST}/{model}", digest)
+        return self.reference(model, digest)
 
     def manifest(self, model: str, digest: str) -> bytes:
         """The manifest of an image that was pushed.

@@ -53,11 +53,14 @@ def build(
 
     Raises:
         NotFound: there is no such version, base or artifact.
-        Conflict: the version is not packaged yet, or its image is gone and would come out as another one.
+        Conflict: the version is not packaged yet, its image is in another registry, or it is gone and would come out
+            as another one.
     """
     ref = wanted.ref
     version = registry.version(ref)
     known = registry.fact(ref, Image)
+    if known is not None:
+        _check_place(ref, known, destination)
     if known is None:
         known = registry.record(ref, _built(version, registry, wanted, builder, base))
         progress.fact(f"{ref} built: {known.reference}, {known.size} bytes with its base")
@@ -99,6 +102,16 @@ def _found(destination: Destination, ref: VersionRef, known: Image) -> bytes | N
     with suppress(NotFound):
         return destination.manifest(ref.model, _digest(known))
     return None
+
+
+def _check_place(ref: VersionRef, known: Image, destination: Destination) -> None:
+    here = destination.reference(ref.model, _digest(known)).repository
+    there = known.reference.partition("@")[0]
+    if here != there:
+        raise Conflict(
+            f"The image of {ref} was built into {there}, and would go to {here} now: set `registry` as it was, or"
+            " register a new version."
+        )
 
 
 def _check_same(ref: VersionRef, known: Image, again: Image) -> None:

@@ -14,10 +14,11 @@ from gitops.release import Deployed, Runtime
 from pipelines.image.builder import Builder
 from pipelines.image.compression import Compression
 from pipelines.image.content import Content
-from pipelines.image.images import Reference
+from pipelines.image.images import Destination, Reference
 from pipelines.image.layout import LayoutDestination, LayoutImage
 from pipelines.image.oci import Descriptor
 from pipelines.image.recipes import StoredRecipes
+from pipelines.image.wrapped import WrappedDestination
 from pipelines.steps.build import BuildInput, build
 from pipelines.steps.commit import CommitInput, promotion
 from registry.errors import Conflict
@@ -68,7 +69,7 @@ class Bench(NamedTuple):
     blobs: MemoryBlobs
     recipes: StoredRecipes
     builder: Builder
-    destination: LayoutDestination
+    destination: Destination
     base: Callable[[Runtime], Any]
     told: Told
 
@@ -171,3 +172,17 @@ def test_an_image_that_is_gone_and_cannot_be_made_again_is_a_conflict(bench: Ben
     with pytest.raises(Conflict, match=r"\(its base was sha256:\w+, and is sha256:\w+ now\): build it as it was"):
         other.build(Delivery.IMAGE)
     assert elsewhere.destination.tagged("digits", "v1") is None
+
+
+class Elsewhere(WrappedDestination):
+    """Another registry."""
+
+    def reference(self, model: str, digest: str) -> Reference:
+        return Reference(f"elsewhere.example/{model}", digest)
+
+
+def test_an_image_that_was_built_into_another_registry_is_a_conflict(bench: Bench) -> None:
+    bench.build(Delivery.IMAGE)
+    moved = bench._replace(destination=Elsewhere(bench.destination))
+    with pytest.raises(Conflict, match=r"was built into \S+/digits, and would go to elsewhere.example/digits now: set"):
+        moved.build(Delivery.IMAGE)

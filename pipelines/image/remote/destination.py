@@ -50,6 +50,10 @@ class RegistryDestination:
         """
         return put_blob(self._repository(model), content, self._dialect)
 
+    def reference(self, model: str, digest: str) -> Reference:
+        """How a cluster names an image of that digest here; nothing is asked."""
+        return Reference(str(self._repository(model)), check_digest(digest))
+
     def push(self, model: str, manifest: bytes) -> Reference:
         """Send a manifest whose config and layers are there, unless it is there; two requests, one where it is.
 
@@ -66,7 +70,7 @@ class RegistryDestination:
             listed = "OCI-Subject" in headers
         if parsed.subject is not None and not listed:
             self._list(repository, parsed.subject.digest, descriptor_of(digest, len(manifest), parsed))
-        return Reference(str(repository), digest)
+        return self.reference(model, digest)
 
     def manifest(self, model: str, digest: str) -> bytes:
         """The manifest of an image that was pushed.

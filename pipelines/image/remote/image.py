@@ -61,7 +61,7 @@ class RemoteImage:
         """A config or a layer."""
         known = self._known
         if known and known.config is not None and descriptor.digest == _digest(known.config):
-            return _Held(descriptor.digest, known.config)
+            return Data(known.config)
         return blob_content(self._repository, descriptor)
 
     def _resolved(self) -> _Resolved:
@@ -90,14 +90,6 @@ class RemoteImage:
         if not Platform.parse(there).same(self._platform):
             raise missing(name, self._platform, [there])
         return config
-
-
-class _Held(Data):
-    """A config that was read already."""
-
-    def __init__(self, digest: str, data: bytes) -> None:
-        super().__init__(data)
-        self.digest: str | None = digest
 
 
 def blob_content(repository: Repository, descriptor: Descriptor) -> Content:

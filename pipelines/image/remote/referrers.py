@@ -16,6 +16,8 @@ from pipelines.image.remote.transport import JSON_MAX, Ask
 from registry.errors import Conflict, NotFound, Refused
 
 _PAGES = 100
+_MANY = 10_000
+"""Referrers of one image that are listed: anyone who may push can attach more."""
 _TRIES = 8
 _NEXT = re.compile(r'<([^<>]{1,4096})>\s*;\s*rel="?next"?')
 
@@ -41,6 +43,8 @@ def referrers_of(repository: Repository, digest: str) -> tuple[Descriptor, ...]:
         if answer.status != 200:
             return _tagged(repository, digest)
         found += _parse(repository, answer.body).manifests
+        if len(found) > _MANY:
+            raise Refused(f"{digest} in {repository} has more than {_MANY} referrers: delete old ones.")
         following = _next(answer)
         if following is None:
             return tuple(found)

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pipelines.image.remote.answers import Answer, Fault, Said, denied, fault_after, read_said, refusal
@@ -92,6 +93,8 @@ class Transport:
         try:
             self._client = httpx.Client(
                 headers={"Accept-Encoding": "identity", "User-Agent": "sluice"},
+                # none are kept: Harbor takes who sends one for a browser, and wants a CSRF token of it
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=())),
                 follow_redirects=False,
                 trust_env=not self._own,  # proxies and certificates; what is on this machine needs none
             )
@@ -176,8 +179,8 @@ class Transport:
         sent = self._auth.header(ask.scopes)
         response = self._redirected(ask, sent)
         for _ in range(_RENEWALS):
-            if not denied(response, sent):
-                break
+            if not denied(response, sent) or not _same_place(response.url, self._root):
+                break  # what another host asks for is not what the registry asks for
             with closing(response):
                 challenges = response.headers.get_list("WWW-Authenticate")
                 renewed = self._auth.renewed(challenges, ask.scopes, sent)

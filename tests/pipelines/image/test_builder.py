@@ -478,6 +478,15 @@ BASES: Mapping[str, tuple[type[SluiceError], str, Spoil]] = {
     "a config of many bytes": (Refused, "which none needs", _with_config(b"{}" + b" " * (9 << 20))),
     "a config with diff ids of letters": (Refused, "config cannot be read", _configured(rootfs={"diff_ids": "abc"})),
     "a config that is a list inside": (Refused, "config cannot be read", _configured(config=["x"])),
+    **{
+        f"a volume at {path}": (
+            Refused,
+            r"declares the volume .*, which would hide the model in /srv/sluice when a container starts: choose",
+            _configured(config={"Volumes": {"/data": {}, path: {}}}),
+        )
+        for path in ("/", "/srv", "/srv/", "srv/sluice", "/srv/x/../sluice/", "//srv", "/srv/sluice/models")
+    },
+    "volumes that are a list": (Refused, "does not tell its volumes", _configured(config={"Volumes": ["/srv"]})),
     "a platform of two lines": (Refused, "config cannot be read", _configured(os="linux\nx")),
     "a number that is none": (
         Refused,
@@ -491,6 +500,15 @@ BASES: Mapping[str, tuple[type[SluiceError], str, Spoil]] = {
         ),
     ),
 }
+
+
+@pytest.mark.parametrize("volumes", [None, {}, {"/data": {}, "/srv/sluice2": {}, "/srvx": {}, "/tmp": {}}])
+def test_volumes_elsewhere_stay(
+    volumes: Any, kit: Any, model: Any, images: LayoutDestination, recipes: Any, read: Any, tmp_path: Path
+) -> None:
+    config = {**kit.BASE_CONFIG, "config": {"Volumes": volumes}}
+    below = kit.make_base(tmp_path / "volumes", config=config)
+    assert read(model().build(below, images, recipes)).config["config"]["Volumes"] == volumes
 
 
 @pytest.mark.parametrize(("kind", "told", "spoil"), BASES.values(), ids=BASES.keys())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from contextlib import closing, suppress
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
@@ -17,6 +19,7 @@ from pipelines.tarin import read_tar
 from registry.errors import Refused
 from registry.facts import Artifact, FileFact
 from registry.s3read import Head, RangeReader
+from registry.store import Blob
 
 _NAME = st.text("abcü.", min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
 _PATH = st.lists(_NAME, min_size=1, max_size=3).map("/".join)
@@ -111,13 +114,15 @@ def test_where_zstds_library_is_another_its_layers_are_others(kit: Any, monkeypa
     assert {kind for kind in Compression if before[kind] != after[kind]} == {Compression.ZSTD}
 
 
+@pytest.mark.parametrize("own", [{}, {"own_from": 1 << 62}, {"own_max": 0}], ids=["alone", "with others", "none alone"])
 @pytest.mark.parametrize("size", [LAYER_MAX, LAYER_MAX - (1 << 20), 1 << 40])
-def test_a_file_that_no_layer_can_hold_is_refused(size: int, kit: Any) -> None:
-    files = [FileFact(path="weights.bin", size=size, sha256="sha256:" + "1" * 64)]
+def test_a_file_that_no_layer_can_hold_is_refused(size: int, own: dict[str, int], kit: Any) -> None:
+    digest = "sha256:" + "1" * 64
+    files = [FileFact(path=path, size=bytes_, sha256=digest) for path, bytes_ in (("a", 1), ("weights.bin", size))]
     with pytest.raises(
         Refused, match=r"^weights.bin has \d+ bytes, and a layer at most 54525952000: save the weights in"
     ):
-        plans_of(kit, files)
+        plans_of(kit, files, **own)
 
 
 def test_what_is_left_is_shared_out(kit: Any) -> None:
@@ -145,9 +150,19 @@ def test_a_layers_size_is_known_before_where_it_is_not_compressed(
     for plan in plans_of(kit, list(one.request.artifact.files), compression=compression, own_from=own_from):
         making = Making(plan, one.request.artifact, one.packager, one.blobs)
         data = b"".join(making.chunks())
-        assert (making.layer.digest, making.layer.size) == (kit.digest_of(data), len(data))
+        layer = making.layer(Blob(kit.digest_of(data), len(data)))
+        assert (layer.digest, layer.size) == (kit.digest_of(data), len(data))
+        assert layer.diff_id == kit.digest_of(tar_in(data, compression))
         assert plan.size == (len(data) if compression is Compression.NONE else None)
         assert b"".join(making.chunks()) == data  # and again, as after a broken connection
+
+
+def tar_in(layer: bytes, compression: Compression) -> bytes:
+    if compression is Compression.GZIP:
+        return gzip.decompress(layer)
+    if compression is Compression.ZSTD:
+        return zstandard.ZstdDecompressor().stream_reader(layer, read_across_frames=True).read()
+    return layer
 
 
 class Counting:

@@ -20,7 +20,7 @@ from registry.facts import Delivery
 
 ROOT = Path(__file__).parents[3]
 KIT = f"""
-import importlib.util, json, os, signal, sys
+import importlib.util, json, os, sys
 from pathlib import Path
 spec = importlib.util.spec_from_file_location("kit", {str(Path(__file__).with_name("conftest.py"))!r})
 kit = sys.modules["kit"] = importlib.util.module_from_spec(spec)
@@ -127,40 +127,18 @@ def test_every_python_makes_the_same_bytes() -> None:
 KILLS = (
     KIT
     + """
-# Ends builds where they happen to be: at a line of the builder's own code, whichever is the n-th to be run.
+from tests.pipelines.killing import kill
+
 base, model = kit.LayoutImage(work / "bases/server"), kit.Model(
     kit.BuildRequest.model_validate_json(sys.argv[2]), kit.TarPackager(), kit.FolderBlobs(work / "blobs")
 )
 
-def build(place):
-    images = kit.LayoutDestination(place / "images")
-    built = model.build(base, images, kit.FolderRecipes(place / "recipes"))
+def build(name):
+    images = kit.LayoutDestination(work / name / "images")
+    built = model.build(base, images, kit.FolderRecipes(work / name / "recipes"))
     images.tag("fraud", "v7", built.reference.digest)
 
-def traced(place, last):
-    lines = 0
-    def trace(frame, event, argument):
-        nonlocal lines
-        if "/pipelines/" not in frame.f_code.co_filename or "conftest" in frame.f_code.co_filename:
-            return None
-        lines += event == "line"
-        if lines == last:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return trace
-    sys.settrace(trace)
-    build(place)
-    sys.settrace(None)
-    return lines
-
-total = traced(work / "whole", -1)
-for fraction in json.loads(sys.argv[3]):
-    last = 1 + int(fraction * (total - 1))
-    child = os.fork()
-    if not child:
-        traced(work / f"killed-{fraction}", last)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL, (fraction, last, total)
-print(total)
+print(kill(build, json.loads(sys.argv[3])))
 """
 )
 
@@ -180,12 +158,12 @@ def test_a_build_that_is_killed_anywhere_and_run_again_ends_the_same(
     command = [sys.executable, "-c", KILLS, str(tmp_path), one.request.model_dump_json(), json.dumps(points)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=600)
     assert run.returncode == 0, run.stderr
-    assert int(run.stdout) > 1_000
+    assert int(run.stdout) > len(points) // 2
     clean = files_of(tmp_path / "whole" / "images")
     assert "fraud/index.json" in clean
     half_done = 0
-    for point in points:
-        place = tmp_path / f"killed-{point}"
+    for number, point in enumerate(points):
+        place = tmp_path / f"killed-{number}"
         left = files_of(place / "images") if place.exists() else {}
         for path, data in left.items():
             if "/blobs/" in path:
@@ -202,9 +180,9 @@ def test_a_build_that_is_killed_anywhere_and_run_again_ends_the_same(
 MEMORY = (
     KIT
     + """
-import resource
 from hashlib import sha256
 from pipelines.image.compression import Compression
+from tests.pipelines.memory import high_water
 
 shards, size = 4, int(sys.argv[2])
 block = os.urandom(1 << 20)
@@ -237,7 +215,7 @@ request = kit.BuildRequest(
 base = kit.make_base(work / "bases")
 model = kit.Model(request, kit.TarPackager(), Endless(work))
 model.build(base, kit.LayoutDestination(work / "images"), kit.FolderRecipes(work / "recipes"))
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
+print(high_water() >> 10)
 """
 )
 
@@ -246,7 +224,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10)
 @pytest.mark.parametrize("compression", Compression)
 def test_memory_does_not_grow_with_the_model(compression: Compression, tmp_path: Path) -> None:
     peaks = []
-    for size in (16, 128):  # MiB of each of four shards
+    for size in (16, 64):  # MiB of each of four shards
         work = tmp_path / str(size)
         work.mkdir()
         command = [sys.executable, "-c", MEMORY, str(work), str(size << 20), compression.value]
@@ -255,4 +233,4 @@ def test_memory_does_not_grow_with_the_model(compression: Compression, tmp_path:
         peaks.append(int(run.stdout))
         shutil.rmtree(work)
     small, large = peaks
-    assert large < small + 24, f"{small} MiB for 64 MiB, {large} MiB for 512 MiB"
+    assert large < small + 24, f"{small} MiB for 64 MiB, {large} MiB for 256 MiB"

@@ -115,6 +115,7 @@ class Strict:
         self.received: dict[str, int] = {}
         """Bytes of bodies, by method."""
         self.seen_authorization: list[str | None] = []
+        self.seen_cookies: list[str | None] = []
         self.redirect_blobs = ""
         self.connections = 0
         """How many there are now."""
@@ -145,6 +146,7 @@ class Strict:
             self.requests.clear()
             self.received.clear()
             self.seen_authorization.clear()
+            self.seen_cookies.clear()
 
     def has(self, repository: str, digest: str) -> bool:
         return digest in self.blobs.get(repository, {})
@@ -221,6 +223,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked = parts.path
         registry = self.registry
         registry.seen_authorization.append(self.headers.get("Authorization"))
+        registry.seen_cookies.append(self.headers.get("Cookie"))
         try:
             self.act(registry.action(self.command, parts.path))
         except Broken:

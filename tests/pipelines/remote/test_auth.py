@@ -267,6 +267,27 @@ def test_redirects_end(opened: Opening) -> None:
         to.destination.has("m", digest_of(b"x"))
 
 
+def test_what_another_host_asks_for_is_not_given_to_it(opened: Opening) -> None:
+    """A redirect leads to a host that names its own token service; our login is not for it."""
+    to = opened(auth="bearer")
+    digest = to.registry.add_blob("models/fraud", b"data")
+    with Strict(auth="bearer").serving() as other:
+        to.registry.redirect_blobs = f"http://{other.host}/v2/models/fraud/blobs/"
+        with pytest.raises(Refused):
+            b"".join(to.destination.content("fraud", Descriptor(media_type=LAYER_TYPE, digest=digest, size=4)).chunks())
+    assert other.seen_authorization == [None]
+    assert other.count("GET", "/token") == 0
+
+
+def test_cookies_are_not_kept(opened: Opening) -> None:
+    """Harbor takes who sends its cookie for a browser, and wants a CSRF token of it."""
+    to = opened()
+    to.registry.script("HEAD", ".*", Status(404, {"Set-Cookie": "sid=1; Path=/"}), Status(404), Status(404))
+    for _ in range(2):
+        assert not to.destination.has("fraud", "sha256:" + "0" * 64)
+    assert to.registry.seen_cookies == [None] * 4
+
+
 def test_an_upload_that_is_sent_elsewhere_gets_no_authorization(opened: Opening) -> None:
     with Strict().serving() as other:
         to = opened(auth="bearer")

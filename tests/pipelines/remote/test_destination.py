@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pipelines.image.layout import LayoutDestination, LayoutImage
-from pipelines.image.oci import INDEX_TYPE
+from pipelines.image.oci import INDEX_TYPE, MANIFEST_TYPE
 from pipelines.image.remote.destination import RegistryDestination
 from pipelines.image.remote.names import Place
 from pipelines.image.remote.places import open_destination, open_image
@@ -130,6 +130,17 @@ def test_where_referrers_are_listed_no_tag_stands_in(opened: Opening) -> None:
     assert to.registry.tags.get("models/m", {}) == {}
     assert to.registry.count("GET") == 0
     assert len(to.destination.referrers("m", subject.digest)) == 5  # in pages of two
+
+
+def test_more_than_anybody_needs_are_refused(opened: Opening) -> None:
+    to = opened()
+    each = {"mediaType": MANIFEST_TYPE, "digest": digest_of(b"x"), "size": 2}
+    page = json.dumps({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": [each] * 5001}).encode()
+    more = {"Content-Type": INDEX_TYPE, "Link": f'</v2/models/m/referrers/{digest_of(b"y")}>; rel="next"'}
+    to.registry.script("GET", ".*/referrers/.*", Status(200, more, page), Status(200, more, page))
+    with pytest.raises(Refused, match="more than 10000 referrers"):
+        to.destination.referrers("m", digest_of(b"y"))
+    assert to.registry.count("GET") == 2
 
 
 def test_where_they_are_not_a_tag_lists_them(opened: Opening) -> None:

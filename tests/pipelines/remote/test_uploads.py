@@ -246,6 +246,7 @@ def test_nothing_is_mounted_from_another_registry(origin: Any, opened: Opening) 
         (kept(SMALL), ["HEAD", "POST", "PUT"], ["HEAD"]),
         (Data(SMALL), ["HEAD", "POST", "PUT"], ["HEAD"]),
         (kept(LARGE), ["HEAD", "POST", "PATCH", "PUT"], ["HEAD"]),
+        (Data(LARGE), ["HEAD", "POST", "PATCH", "PUT"], ["HEAD"]),
         (made(LARGE), ["POST", "PATCH", "PUT"], ["POST", "PATCH", "PUT"]),
     ],
 )
