@@ -54,7 +54,7 @@ lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashe
 LOCK := --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
 
 clean: ## Remove what was installed and cached
-	rm -rf $(VENV) .venv-serving .venv-mlflow .venv-triton .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .sluice
+	rm -rf $(VENV) .venv-serving .venv-mlflow .venv-triton .venv-cosign .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache .schemathesis .sluice
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Sluice needs Python 3.11 or newer: make PYTHON=python3.12 …")'
