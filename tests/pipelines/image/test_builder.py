@@ -211,7 +211,7 @@ def test_a_second_build_asks_once_and_sends_no_bytes(
     assert destination.asked == ["put"] * 7 + ["push"]  # two of the base, three and the configuration of ours, a config
     destination.calls.clear()
     assert one.build(base, destination, recipes) == first
-    assert destination.calls == [("manifest", first.reference.digest), ("push", first.reference.digest)]
+    assert destination.calls == [("manifest", first.reference.digest), ("reference", first.reference.digest)]
 
 
 def test_only_what_changed_is_made_and_sent(
