@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -15,6 +16,11 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(?://|:)")
 _INNER_SCHEME = re.compile(r"[A-Za-z0-9+.-]+://")
 _SCP_LIKE = re.compile(r"(?:[A-Za-z0-9._-]+@)?[A-Za-z0-9][A-Za-z0-9.-]*:[^\s]+")
 _TOKEN = re.compile(r"gh[a-z]_|github_pat_|glpat-|ATBB|ATCTT|x-(?:access-)?token|oauth2", re.IGNORECASE)
+TOKEN = "SLUICE_GIT_TOKEN"  # noqa: S105  # the variable's name
+_HELPER = (
+    f'!f() {{ test "$1" != get || printf "username=%s\\npassword=%s\\n" "${{SLUICE_GIT_USER:-token}}" "${TOKEN}"; }}; f'
+)
+_THIS_MACHINE = ("127.0.0.1", "::1", "localhost")
 
 
 def may_hold_secret(scheme: str, authority: str) -> bool:
@@ -43,6 +49,19 @@ class Address:
             raise InvalidInput(f"{remote} is a file, not a git repository: give a repository's folder or URL.")
         self.url = remote if self.path is None or "://" in remote else str(self.path)
         self.shown = self.url
+
+    def credentials(self, environment: Mapping[str, str]) -> Sequence[str]:
+        """git's settings by which a token in the environment lets it in, at this remote's host alone.
+
+        The token is SLUICE_GIT_TOKEN, of the user SLUICE_GIT_USER, who rarely matters. What git is told names the
+        variables, and a shell that git starts puts in what they hold (gitcredentials, "CUSTOM HELPERS"). Other helpers
+        are not asked, and so cannot store it. Over plain HTTP it goes to this machine only.
+        """
+        parts = urlsplit(self.url)
+        if not environment.get(TOKEN) or not (parts.scheme == "https" or parts.hostname in _THIS_MACHINE):
+            return ()
+        place = f"credential.{parts.scheme}://{parts.netloc}.helper"
+        return (f"{place}=", f"{place}={_HELPER}")
 
 
 def _local(remote: str) -> Path | None:

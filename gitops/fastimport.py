@@ -14,7 +14,8 @@ from registry.errors import InvalidInput, Refused
 if TYPE_CHECKING:
     from gitops.snapshot import Snapshot
 
-FAST_IMPORT = ("fast-import", "--quiet", "--done", "--date-format=raw")
+# what it makes goes into loose objects at once, so that compressing it before, too, is a waste
+FAST_IMPORT = ("-c", "pack.compression=0", "fast-import", "--quiet", "--done", "--date-format=raw")
 _NEW = "refs/worktree/sluice"  # refs/worktree/ is private to a git directory (gitrepository-layout)
 
 
@@ -37,14 +38,18 @@ def check_paths(head: Snapshot, change: Change) -> None:
         InvalidInput: a path that git or a checkout could take for something else.
         Refused: a file where a folder is needed, or the other way round.
     """
+    kinds: dict[str, str | None] = {}  # a folder of many is read once, and not for each file below it
     for path in touched(change):
         parts = path.split("/")
         odd = any(part in ("", ".", "..") or part.lower() == ".git" for part in parts)
         if odd or not path.isprintable() or "\\" in path:
             raise InvalidInput(f"{path[:200]!r} cannot be a file of the repository: use plain names and slashes.")
         above = ["/".join(parts[:end]) for end in range(1, len(parts))]
-        in_the_way = [place for place in above if head.kind(place) == "blob"]
-        if not isinstance(change, Restore) and head.kind(path) == "tree":
+        for place in (*above, path):
+            if place not in kinds:
+                kinds[place] = head.kind(place)
+        in_the_way = [place for place in above if kinds[place] == "blob"]
+        if not isinstance(change, Restore) and kinds[path] == "tree":
             in_the_way.append(path)
         if in_the_way:
             raise Refused(f"{in_the_way[0]} is in the way of {path}: move it, then try again.")

@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,16 +53,18 @@ _OPTIONS = (
     "credential.interactive=false",
     "http.lowSpeedLimit=1",
     "http.lowSpeedTime=120",
+    "protocol.version=2",  # by which a server gives single objects
 )
 _SSH = "ssh -oBatchMode=yes -oConnectTimeout=20 -oServerAliveInterval=15 -oServerAliveCountMax=4"
+_LONGEST = 900.0
 _NO_GIT = "git is not on the PATH: install git 2.31 or newer."
 
 
 class Runner:
     """Runs git commands on one bare repository, `directory`. Safe to share between threads."""
 
-    def __init__(self, directory: Path) -> None:
-        """Find git.
+    def __init__(self, directory: Path, settings: Sequence[str] = ()) -> None:
+        """Find git. `settings` are for every command of `run`, as `name=value`, and are written nowhere.
 
         Raises:
             NotFound: there is no git on the PATH.
@@ -71,6 +74,9 @@ class Runner:
         except ImportError:
             raise NotFound(_NO_GIT) from None
         self.directory = directory
+        self.longest = _LONGEST
+        """Seconds after which a command is given up: a hook may hang for good, and ssh waits for it."""
+        self._settings = tuple(settings)
         self._git: Git = Git()
         self._environment = _environment()
         if not self._configured("core.sshCommand") and not {"GIT_SSH_COMMAND", "GIT_SSH"} & os.environ.keys():
@@ -88,7 +94,28 @@ class Runner:
         Raises:
             GitFailed: it ended with anything but 0; the text is standard error, then standard output.
         """
-        command, options = self._command(arguments, directory or self.directory)
+        return self._run(self._command(arguments, directory or self.directory, self._settings), stdin)
+
+    def plainly(self, *arguments: str, stdin: bytes | None = None) -> bytes:
+        """The same without the settings: git then knows of no remote, and looks only at what is here.
+
+        Raises:
+            GitFailed: it ended with anything but 0.
+        """
+        return self._run(self._command(arguments, self.directory), stdin)
+
+    def detached(self, *arguments: str, stdin: bytes, env: Mapping[str, str]) -> bytes:
+        """The same with more environment, and without a terminal that anything it starts could ask on.
+
+        Raises:
+            GitFailed: it ended with anything but 0.
+        """
+        command, options = self._command(arguments, self.directory)
+        more = {"env": {**self._environment, **env}, "start_new_session": True}
+        return self._run((command, options | more), stdin)
+
+    def _run(self, prepared: tuple[list[str], dict[str, Any]], stdin: bytes | None) -> bytes:
+        command, options = prepared
         if stdin is None:
             status, out, err = self._execute(command, **options)
         else:
@@ -101,7 +128,7 @@ class Runner:
         return out
 
     def start(self, *arguments: str) -> Any:
-        """Start `git <arguments>` with pipes on both sides, and give GitPython's handle on the process."""
+        """Start `git <arguments>` without the settings and with pipes on both sides; GitPython's handle on it."""
         command, options = self._command(arguments, self.directory)
         return self._git.execute(command, as_process=True, istream=subprocess.PIPE, env=options["env"])
 
@@ -121,24 +148,29 @@ class Runner:
         from git.exc import GitCommandNotFound
 
         try:
-            status, out, err = self._git.execute(command, **options)
+            handle = self._git.execute(command, as_process=True, **options)  # ends the process when it goes away
         except GitCommandNotFound:
             raise NotFound(_NO_GIT) from None
-        return status, out, err
+        process = handle.proc
+        try:
+            out, err = process.communicate(timeout=self.longest)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            for pipe in (process.stdout, process.stderr):  # not read to their end: a child of git's may hold them
+                pipe.close()
+            process.wait()
+            return 124, b"", f"git gave no answer in {self.longest:.0f} seconds"
+        return process.returncode, out, err.decode("utf-8", "replace")
 
-    def _command(self, arguments: tuple[str, ...], directory: Path | None) -> tuple[list[str], dict[str, Any]]:
+    def _command(
+        self, arguments: tuple[str, ...], directory: Path | None, more: tuple[str, ...] = ()
+    ) -> tuple[list[str], dict[str, Any]]:
         # GitPython can add to the environment but not take away from it; env(1) can
         inherited = [name for name in _LOCAL if name in os.environ]
         prefix = ["env", *(part for name in inherited for part in ("-u", name))] if inherited else []
-        settings = [part for option in _OPTIONS for part in ("-c", option)]
+        settings = [part for option in (*_OPTIONS, *more) for part in ("-c", option)]
         git_dir = [] if directory is None else [f"--git-dir={directory}"]
-        options: dict[str, Any] = {
-            "env": self._environment,
-            "with_extended_output": True,
-            "with_exceptions": False,
-            "stdout_as_string": False,
-            "strip_newline_in_stdout": False,
-        }
+        options: dict[str, Any] = {"env": self._environment}
         return [*prefix, self._git.GIT_PYTHON_GIT_EXECUTABLE or "git", *settings, *git_dir, *arguments], options
 
 

@@ -18,12 +18,16 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s'\"]*@")
 _ESCAPES = re.compile(r"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|(?:\x1b\[|\x9b)[0-9;?]*[ -/]*[@-~]")
 _CONTROL = re.compile(r"[^\t\n\x20-\x7e\u00a0-\U0010ffff]")
 _NOISE = re.compile(
-    r"(resolving deltas|counting objects|compressing objects|enumerating objects|total \d|processed \d)", re.I
+    r"(=+$|resolving deltas|counting objects|compressing objects|enumerating objects|total \d|processed \d)", re.I
 )
 
 
 class Moved(Conflict):
     """The push came second: the branch is no longer where the commit was made on. Worth another attempt."""
+
+
+class Stalled(Unavailable):
+    """The remote took longer than anybody waits. Not worth another attempt of that length."""
 
 
 class Locked(Moved):
@@ -49,6 +53,11 @@ _HINT_SSH = "load a key with access into ssh-agent, or set GIT_SSH_COMMAND"
 _HINT_HTTP = "set up a git credential helper that has access, then try again"
 
 _RULES = (
+    _Rule(
+        r"gave no answer in \d+ seconds",
+        Stalled,
+        "{remote} stalls{said}: look at its load and its hooks, then try again.",
+    ),
     # the person's side, before anything is sent
     _Rule("dubious ownership", Refused, "git does not trust {remote}: another user owns it; run sluice as that user."),
     _Rule(
@@ -75,9 +84,17 @@ _RULES = (
         Refused,
         "{remote} asks for credentials that git does not have: " + _HINT_HTTP + ".",
     ),
+    # a server's hook that failed rather than declined (gitlab-shell, gitaly, Gitea)
+    _Rule(
+        r"internal api (?:unreachable|error)|api is not accessible|gitea: internal server error"
+        "|temporarily read-only|rate exceeded",
+        Unavailable,
+        "{remote} is in trouble{said}: try again, and if it stays, ask its owner.",
+    ),
     # the server understood, and says no
     _Rule(
-        "hook declined|repository rule violations|protected branch|prohibited by gerrit|deny updating a hidden ref"
+        "hook declined|pushes to this branch are not permitted|refusing to allow"
+        "|repository rule violations|protected branch|prohibited by gerrit|deny updating a hidden ref"
         "|not allowed to push|declined",
         Refused,
         "{remote} declined the commit{said}: ask whoever owns its hooks and branch rules.",
@@ -173,6 +190,7 @@ def _said(text: str, pattern: re.Pattern[str]) -> str:
     """The server's own words, or else the line that the rule went by."""
     lines = [line.strip() for line in text.splitlines()]
     told = [line.removeprefix("remote:").strip() for line in lines if line.startswith("remote:")]
+    told = [line.removeprefix("GL-HOOK-ERR:").strip() for line in told]  # which GitLab takes off in its own pages
     told = [line for line in told if line and not _NOISE.match(line)]
     if told:
         return _shorten(" / ".join(told[:4]))

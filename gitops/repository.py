@@ -7,11 +7,11 @@ What holds, for any number of writers, in threads, processes and on other machin
 - All or nothing. After a failure the branch is as it was, or has exactly this commit; an intent that raises leaves no
   trace. Killed at any instant, a writer leaves nothing on the remote but whole commits.
 - Once. Where the answer to a push is lost, the commit is looked for on the branch before anything is tried again.
+- No rewritten history. What this cache saw on the branch has to be in its history still, or all is refused; whoever
+  rewrote it on purpose says so by deleting the cache.
 - No empty commits. A change that leaves the tree as it is makes no commit.
 - Only what was asked. A commit has the head as its only parent and differs from it in the paths of its change.
-- The cache is only a cache. It is a bare repository without a work tree, shared by processes and safe to delete. Each
-  operation fetches and commits in a private git directory that borrows the cache's objects, so that writers share no
-  ref, no index and no lock, and a killed one leaves none behind.
+- The cache is only a cache: see `gitops.cache`.
 
 The cost of a commit does not grow with the files of the repository: `git fast-import` reads and writes only the trees
 on the way to the files of the change, where an index would list every file there is.
@@ -19,70 +19,76 @@ on the way to the files of the change, where an index would list every file ther
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import shutil
-import tempfile
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from gitops.address import Address
-from gitops.fastimport import FAST_IMPORT, check_paths, differs, script, touched
-from gitops.git import Runner
-from gitops.git_errors import GitFailed, Locked, Moved, explain
+from gitops.cache import Behind, Cache
+from gitops.git_errors import GitFailed, Moved, Stalled, explain
 from gitops.message import Identity
+from gitops.pushing import ATTEMPTS, Intent, Proposing, Pushing, Wanted, push
+from gitops.signing import UNSIGNED, CommitSigning
 from gitops.snapshot import Commit, Objects, Snapshot
-from gitops.tree import Change
-from registry.errors import Conflict, InvalidInput, NotFound, Refused, SluiceError, Unavailable
+from gitops.verify import Signature, verify
+from registry.errors import Conflict, InvalidInput, Refused, Unavailable
 from registry.progress import Progress, Silent
 from registry.retry import retrying
 
-ATTEMPTS = 12
+if TYPE_CHECKING:
+    from tenacity import Retrying
+
+__all__ = ["ATTEMPTS", "Intent", "Repository"]
+
 _FETCHES = 4
-_LASTING = 600.0  # seconds after which a cache is taken to be used again
-_STALE = 60.0  # seconds after which a lock in the cache is a dead process's
-
-Intent = Callable[[Snapshot], Change | None]
-"""What a writer wants, as a function of the newest head; None means that nothing is left to do."""
-
-
-class _NoAnswer(Unavailable):
-    """A push broke off: it may have arrived or not."""
+_COMMIT_ID = re.compile(r"[0-9a-f]{40}")
 
 
 class Repository:
     """One branch of one remote. Safe to share between threads; close it, or use it in a `with` statement."""
 
-    def __init__(self, address: Address, branch: str, cache: Path, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        address: Address,
+        branch: str,
+        cache: Path,
+        sleep: Callable[[float], None],
+        signing: CommitSigning,
+    ) -> None:
         self.branch = branch
         self.remote = address.shown
-        self._address = address
-        self._cache = cache
         self._sleep = sleep
-        self._git = Runner(cache / hashlib.sha256(address.url.encode()).hexdigest())
-        self._objects = Objects(self._git)
-        self._base = f"refs/sluice/{hashlib.sha256(branch.encode()).hexdigest()[:16]}"
-        self._known: str | None = None
+        self._signing = signing
+        self._cache = Cache(address, branch, cache)
+        self._objects = Objects(self._cache.git, self._load)
 
     @classmethod
     def open(
-        cls, remote: str, branch: str = "main", *, cache: Path, sleep: Callable[[float], None] = time.sleep
+        cls,
+        remote: str,
+        branch: str = "main",
+        *,
+        cache: Path,
+        sleep: Callable[[float], None] = time.sleep,
+        signing: CommitSigning = UNSIGNED,
     ) -> Repository:
         """Look at `branch` of `remote`: a path, or an https, ssh, file or codecommit address. Nothing is fetched yet.
 
-        `cache` is a folder for copies of remotes; it may be shared, and deleted at any time.
+        `cache` is a folder for copies of remotes; it may be shared, and deleted at any time. `signing` says which key
+        signs what is committed here.
 
         Raises:
             InvalidInput: the remote is no such address, or the branch's name cannot be one.
             Refused: the address holds a password, or the cache cannot be written.
             NotFound: git is not installed.
         """
-        repository = cls(Address(remote), branch, cache, sleep)
-        repository._ensure_cache()
-        repository._check_branch()
+        repository = cls(Address(remote), branch, cache, sleep, signing)
+        repository._cache.ensure()
+        repository._cache.check_branch(branch)
         return repository
 
     def head(self) -> Snapshot:
@@ -90,10 +96,19 @@ class Repository:
 
         Raises:
             NotFound: no such repository, or it has branches but not this one.
-            Refused: no access.
+            Refused: no access, or what was seen on the branch is no longer in its history.
             Unavailable: not reached after some attempts.
         """
-        return retrying(_FETCHES, sleep=self._sleep)(self._fetch)
+        commit_id = self._again()(self._cache.fetch)
+        return self.at(commit_id) if commit_id else Snapshot(self._objects, None)
+
+    def at(self, commit_id: str) -> Snapshot:
+        """A commit that was read or made here before. Nothing is fetched.
+
+        Raises:
+            NotFound: there is no such commit here.
+        """
+        return Snapshot(self._objects, None).at(commit_id)
 
     def commit(
         self,
@@ -115,28 +130,99 @@ class Repository:
             Unavailable: the remote could not be reached; the commit is not there as far as anybody can tell.
             SluiceError: whatever `intent` raises.
         """
-        progress = progress or Silent()
-        writer = _Writer(intent, author, release_id or uuid.uuid4().hex, [])
-        again = retrying(
-            ATTEMPTS,
-            when=lambda error: isinstance(error, Moved | _NoAnswer),
-            first=0.1,
-            longest=3.0,
-            sleep=self._sleep,
-            tell=progress.fact,
-        )
-        try:
-            made = again(self._attempt, writer)
-        except Moved as error:
-            # an earlier push without an answer may have come through late, and be what moved the branch
-            made = self._settle(writer, Conflict(_lost(error)))
-        except _NoAnswer as error:
-            made = self._settle(writer, Unavailable(str(error)))
-        return made
+        wanted = Wanted(intent, author, release_id or uuid.uuid4().hex, self._signing)
+        return Pushing(self._cache, self.head, wanted).run(progress or Silent(), self._sleep)
+
+    def propose(
+        self,
+        intent: Intent,
+        *,
+        author: Identity,
+        branch: str,
+        release_id: str | None = None,
+        progress: Progress | None = None,
+    ) -> Commit | None:
+        """Compute the change on the newest head and push it as one commit to the new branch `branch`.
+
+        This repository's own branch stays as it is. Gives the commit, or None where there was nothing to change, and
+        then there is no branch either.
+
+        Raises:
+            InvalidInput: no branch can be called so.
+            Conflict: there is a branch of that name already.
+            Refused: the remote declines the commit, access is missing, or other files are in the way.
+            Unavailable: the remote could not be reached; the branch is not there as far as anybody can tell.
+            SluiceError: whatever `intent` raises.
+        """
+        self._check_other(branch)
+        wanted = Wanted(intent, author, release_id or uuid.uuid4().hex, self._signing)
+        proposing = Proposing(self._cache, self.head, wanted, branch, self.tip)
+        return proposing.run(progress or Silent(), self._sleep)
+
+    def tip(self, branch: str) -> str | None:
+        """The id of the commit that a branch of the remote is at, or None where there is no such branch.
+
+        Raises:
+            InvalidInput: no branch can be called so.
+            NotFound: no such repository.
+            Refused: no access.
+            Unavailable: not reached after some attempts.
+        """
+        self._cache.check_branch(branch)
+        return self._again()(self._cache.branches, branch).get(branch)
+
+    def delete_branch(self, branch: str, expect: str) -> None:
+        """Delete a proposal's branch if it is at the commit `expect`; one that is gone already is fine.
+
+        Raises:
+            InvalidInput: no branch can be called so, or `expect` is no commit's id.
+            Conflict: the branch is at another commit: somebody added to it.
+            Refused: it is this repository's own branch, or the remote does not let it go.
+            Unavailable: the remote could not be reached.
+        """
+        self._check_other(branch)
+        if not _COMMIT_ID.fullmatch(expect):
+            raise InvalidInput(f"{expect[:50]!r} is no commit: give all 40 hexadecimal digits of its id.")
+        self._cache.ensure()
+        self._again()(self._delete, branch, expect)
+
+    def _load(self, ids: Sequence[str]) -> None:
+        self._again()(self._cache.load, ids)
+
+    def _again(self) -> Retrying:
+        return retrying(_FETCHES, when=_passes, sleep=self._sleep)
+
+    def _delete(self, branch: str, expect: str) -> None:
+        at = self._cache.branches(branch).get(branch)
+        if at is None:
+            return
+        if at != expect:
+            raise Conflict(
+                f"{branch} of {self.remote} is at {at[:12]} and no longer at {expect[:12]}: look at what was added, and"
+                " delete it by hand."
+            )
+        try:  # a compare-and-swap: the remote deletes the branch only where it is still at `expect`
+            push(self._cache, f":refs/heads/{branch}", [f"--force-with-lease=refs/heads/{branch}:{expect}"])
+        except GitFailed as failed:
+            raise explain(failed, self.remote, branch) from None
+
+    def _check_other(self, branch: str) -> None:
+        self._cache.check_branch(branch)
+        if branch == self.branch:
+            raise Refused(f"{branch} is the branch that Argo CD follows: a proposal needs a branch of its own.")
+
+    def signatures(self, ids: Sequence[str], allowed_signers: Path | None = None) -> Mapping[str, Signature]:
+        """By id, what the signatures of commits are worth that a snapshot told of; see `gitops.verify.verify`.
+
+        Raises:
+            InvalidInput: the file of allowed signers is not there.
+        """
+        return verify(self._cache.git, ids, allowed_signers)
 
     def close(self) -> None:
-        """End the git process that reads; the repository may be used again after."""
+        """End the git process that reads, and tidy the cache; the repository may be used again after."""
         self._objects.close()
+        self._cache.tidy()
 
     def __enter__(self) -> Repository:
         return self
@@ -146,199 +232,7 @@ class Repository:
     ) -> None:
         self.close()
 
-    # reading
 
-    def _fetch(self) -> Snapshot:
-        self._ensure_cache()
-        with self._private() as directory:
-            options = ("--quiet", "--no-tags", "--no-auto-maintenance", "--no-recurse-submodules")
-            try:
-                self._git.run(
-                    "fetch", *options, "--", self._address.url, f"refs/heads/{self.branch}", directory=directory
-                )
-            except GitFailed as failed:
-                if "couldn't find remote ref" in failed.text:
-                    return self._empty_start()
-                raise explain(failed, self.remote, self.branch) from None
-            commit_id = (directory / "FETCH_HEAD").read_text().split()[0]
-        self._remember(commit_id)
-        return Snapshot(self._objects, None).at(commit_id)
-
-    def _empty_start(self) -> Snapshot:
-        try:
-            listing = self._git.run("ls-remote", "--heads", "--", self._address.url).decode("utf-8", "replace")
-        except GitFailed as failed:
-            raise explain(failed, self.remote, self.branch) from None
-        branches = [line.partition("\trefs/heads/")[2] for line in listing.splitlines()]
-        if self.branch in branches:
-            raise Unavailable(f"{self.branch} of {self.remote} came up while it was read: try again.")
-        if branches:
-            raise NotFound(
-                f"{self.remote} has no branch {self.branch}, it has {', '.join(branches[:5])}: name one of them with"
-                f" SLUICE_BRANCH, or push {self.branch} once by hand."
-            )
-        return Snapshot(self._objects, None)
-
-    def _remember(self, commit_id: str) -> None:
-        """Keep a ref on the newest commit, which spares the next fetch what is here; harmless where it fails."""
-        if commit_id == self._known:
-            return
-        try:
-            self._git.run("update-ref", self._base, commit_id)
-            self._known = commit_id
-        except GitFailed:
-            lock = self._git.directory / f"{self._base}.lock"
-            with contextlib.suppress(OSError):
-                if time.time() - lock.stat().st_mtime > _STALE:
-                    lock.unlink()
-        self._tidy()
-
-    # writing
-
-    def _attempt(self, writer: _Writer) -> Commit | None:
-        head = self.head()
-        if landed := self._landed(head, writer):
-            return landed
-        change = writer.intent(head)
-        if change is None or not differs(head, change):
-            return None
-        check_paths(head, change)
-        self._check_work_tree(change)
-        with self._private() as directory:
-            commit_id = self._import(script(head, change, writer.author, writer.release_id), directory)
-        writer.pushed.append(commit_id)
-        try:
-            self._git.run("push", *_PUSH, "--", self._address.url, f"{commit_id}:refs/heads/{self.branch}")
-        except GitFailed as failed:
-            return self._failed(writer, explain(failed, self.remote, self.branch))
-        self._remember(commit_id)
-        return head.at(commit_id).commit
-
-    def _failed(self, writer: _Writer, error: SluiceError) -> Commit | None:
-        if isinstance(error, Moved):
-            raise error
-        if isinstance(error, Unavailable):
-            raise _NoAnswer(str(error))
-        return self._settle(writer, error)
-
-    def _settle(self, writer: _Writer, error: SluiceError) -> Commit:
-        """Give the commit if it is on the branch after all, or else raise `error`."""
-        try:
-            landed = self._landed(self.head(), writer)
-        except SluiceError:
-            landed = None
-        if landed is None:
-            raise error
-        return landed
-
-    def _landed(self, head: Snapshot, writer: _Writer) -> Commit | None:
-        """The commit of an earlier attempt that `head` descends from: its push arrived, the answer did not."""
-        if head.id is None:
-            return None
-        for commit_id in writer.pushed:
-            with contextlib.suppress(GitFailed):
-                self._git.run("merge-base", "--is-ancestor", commit_id, head.id)
-                return head.at(commit_id).commit
-        return None
-
-    def _import(self, commands: bytes, directory: Path) -> str:
-        try:
-            out = self._git.run(*FAST_IMPORT, stdin=commands, directory=directory)
-        except GitFailed as failed:
-            raise Refused(f"git could not make the commit in {self._cache} ({failed}): look at that folder.") from None
-        return out.decode().split()[0]
-
-    def _check_work_tree(self, change: Change) -> None:
-        """Refuse where the remote is a work tree on this machine in which somebody edits the same files."""
-        if self._address.path is None:
-            return
-        specs = [f":(top,literal){path}" for path in touched(change)]
-        try:
-            found = self._git.outside(self._address.path, "status", "--porcelain", "-z", "-uall", "--", *specs)
-        except GitFailed:  # bare, as it should be
-            return
-        if found:
-            paths = [entry[3:].decode("utf-8", "replace") for entry in found.split(b"\0") if entry]
-            more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
-            raise Refused(
-                f"{self.remote} has uncommitted changes in {', '.join(paths[:3])}{more}: commit or stash them first."
-            )
-
-    # the cache
-
-    @contextlib.contextmanager
-    def _private(self) -> Iterator[Path]:
-        """A git directory of this operation's own, with the cache's objects: laid out as `git worktree` does."""
-        with tempfile.TemporaryDirectory(prefix="sluice-git-") as name:
-            directory = Path(name)
-            (directory / "HEAD").write_text("ref: refs/heads/none\n")
-            (directory / "commondir").write_text(f"{self._git.directory}\n")
-            yield directory
-
-    def _ensure_cache(self) -> None:
-        directory = self._git.directory
-        if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
-            return
-        try:
-            self._cache.mkdir(mode=0o700, parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(prefix=".new-", dir=self._cache))
-            self._git.outside(self._cache, "init", "--quiet", "--bare", "--template=", str(fresh))
-            _move(fresh, directory)
-        except OSError as error:
-            raise Refused(
-                f"The git cache {self._cache} cannot be written ({error.strerror}): choose another with SLUICE_CACHE."
-            ) from None
-        self._known = None
-
-    def _check_branch(self) -> None:
-        wrong = InvalidInput(f"{self.branch[:80]!r} cannot name a branch: see git-check-ref-format.")
-        if self.branch.startswith("-") or "\0" in self.branch:
-            raise wrong
-        try:
-            self._git.run("check-ref-format", f"refs/heads/{self.branch}")
-        except GitFailed:
-            raise wrong from None
-
-    def _tidy(self) -> None:
-        """Let git pack the cache when it is due, and index which commit touched which path; a few milliseconds.
-
-        The first index takes long in a long history, so that only a cache that lasts gets one. Without it, or where
-        this fails, the history of a release is read by comparing the trees of every commit.
-        """
-        with contextlib.suppress(GitFailed, OSError):
-            self._git.run("gc", "--auto", "--quiet")
-            if time.time() - (self._git.directory / "config").stat().st_mtime > _LASTING:
-                options = ("--reachable", "--changed-paths", "--split", "--no-progress")
-                self._git.run("commit-graph", "write", *options)
-
-
-class _Writer:
-    """One call of `commit`: what is wanted, by whom, and the ids of what was pushed so far."""
-
-    def __init__(self, intent: Intent, author: Identity, release_id: str, pushed: list[str]) -> None:
-        self.intent = intent
-        self.author = author
-        self.release_id = release_id
-        self.pushed = pushed
-
-
-_PUSH = ("--porcelain", "--no-follow-tags", "--no-recurse-submodules", "--no-verify")
-
-
-def _lost(error: Moved) -> str:
-    advice = "try again when fewer writers are at work"
-    if isinstance(error, Locked):
-        advice = "try again, and if it stays, look for a .lock file that a killed process left there"
-    return f"{str(error).rstrip('.')}, {ATTEMPTS} times in a row: {advice}."
-
-
-def _move(fresh: Path, directory: Path) -> None:
-    """Put a new cache in place, unless another process was first; what is no repository there gives way."""
-    try:
-        fresh.rename(directory)
-    except OSError:
-        if (directory / "HEAD").is_file() and (directory / "objects").is_dir():
-            shutil.rmtree(fresh, ignore_errors=True)
-            return
-        shutil.rmtree(directory, ignore_errors=True)
-        fresh.rename(directory)
+def _passes(error: BaseException) -> bool:
+    """Whether a fault may pass by itself, and soon."""
+    return isinstance(error, Unavailable | Behind | Moved) and not isinstance(error, Stalled)

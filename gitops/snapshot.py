@@ -6,14 +6,16 @@ Commit objects are read raw, which no person's configuration of `git log` can al
 
 from __future__ import annotations
 
+import posixpath
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
+from gitops.layout import MODELS
 from registry.errors import NotFound, Unavailable
 
 if TYPE_CHECKING:
@@ -35,6 +37,9 @@ class Commit(BaseModel):
     author: str
     email: str
     time: datetime
+    """When the author wrote it, which a rebase keeps."""
+    committed: datetime
+    """When it became this commit."""
     message: str
 
     @classmethod
@@ -44,7 +49,9 @@ class Commit(BaseModel):
         headers = [line.partition(b" ") for line in head.split(b"\n") if not line.startswith(b" ")]
         first = {key.decode("ascii", "replace"): value for key, _, value in reversed(headers)}
         encoding = first.get("encoding", b"utf-8").decode("ascii", "replace")
-        person = _PERSON.fullmatch(_text(first.get("author", b""), encoding))
+        person, committer = (
+            _PERSON.fullmatch(_text(first.get(role, b""), encoding)) for role in ("author", "committer")
+        )
         return cls(
             id=commit_id,
             tree=_text(first["tree"], "ascii"),
@@ -52,6 +59,7 @@ class Commit(BaseModel):
             author=person["name"] if person else "",
             email=person["email"] if person else "",
             time=_time(person["seconds"] if person else "0"),
+            committed=_time(committer["seconds"] if committer else "0"),
             message=_text(message, encoding),
         )
 
@@ -73,8 +81,10 @@ def _time(seconds: str) -> datetime:
 class Objects:
     """The objects of a bare repository, by name, through one long-lived process. Safe to share between threads."""
 
-    def __init__(self, runner: Runner) -> None:
+    def __init__(self, runner: Runner, load: Callable[[Sequence[str]], None]) -> None:
+        """`load` brings the files of some ids here that git knows of and does not have."""
         self.runner = runner
+        self.load = load
         self._lock = threading.Lock()
         self._process: Any = None
 
@@ -140,14 +150,21 @@ class Snapshot:
         return self.commit.id if self.commit else None
 
     def read(self, path: str) -> bytes | None:
-        """The file's bytes, or None where there is no such file. A symbolic link reads as its target's name."""
+        """The file's bytes, or None where there is no such file. A symbolic link reads as its target's name.
+
+        Raises:
+            Unavailable: the file is not in the cache yet, and the remote is not reached.
+        """
         found = self._object(path)
+        if found is None and self._absent(path):
+            self._load(_around(path))
+            found = self._object(path)
         return found[2] if found and found[1] == "blob" else None
 
     def kind(self, path: str) -> str | None:
         """What is at `path`: "blob" for a file, "tree" for a folder, None for nothing that git keeps here."""
         found = self._object(path)
-        return found[1] if found else None
+        return found[1] if found else "blob" if self._absent(path) else None
 
     def tree_id(self, path: str = "") -> str | None:
         """The id of the folder's tree, or None where there is no such folder. Equal ids mean equal content."""
@@ -158,6 +175,15 @@ class Snapshot:
         """Every file path at or below the folder `prefix`, sorted."""
         return sorted(path for path, (mode, _) in self.entries(prefix).items() if mode != _SUBMODULE)
 
+    def prefetch(self, paths: Sequence[str]) -> None:
+        """Bring those of the files that are not in the cache yet, in one request.
+
+        Raises:
+            Unavailable: the remote is not reached.
+        """
+        if paths:
+            self._load(posixpath.commonpath(paths), set(paths))
+
     def entries(self, prefix: str = "") -> Mapping[str, tuple[str, str]]:
         """Path to mode and object id, as git keeps them, of all at or below `prefix` but folders.
 
@@ -167,7 +193,7 @@ class Snapshot:
         if self.commit is None:
             return {}
         only = [prefix.strip("/")] if prefix.strip("/") else []
-        listing = self._objects.runner.run("ls-tree", "-r", "-z", self.commit.tree, "--", *only)
+        listing = self._objects.runner.plainly("ls-tree", "-r", "-z", self.commit.tree, "--", *only)
         found = {}
         for line in listing.split(b"\0")[:-1]:
             meta, _, path = line.partition(b"\t")
@@ -199,12 +225,26 @@ class Snapshot:
         rollback has what its own side had, and git leaves the other side out by default (git-log, "History
         Simplification"). A merge itself is among them only where it decided something.
         """
-        if self.commit is None:
-            return
         options = ["--full-history", "--simplify-merges", "--topo-order"]
         if limit is not None:
             options.append(f"--max-count={limit}")
-        listing = self._objects.runner.run("rev-list", *options, self.commit.id, "--", *pathspecs)
+        yield from self._listed(options, pathspecs)
+
+    def landings(self, pathspecs: Sequence[str]) -> Iterator[Commit]:
+        """The commits that brought changes of the files at `pathspecs` to the branch itself, newest first.
+
+        What was committed on another branch came with its merge, and not before (git-log, "--first-parent").
+        """
+        return self._listed(["--first-parent"], pathspecs)
+
+    def brought(self, onto: Snapshot, pathspecs: Sequence[str]) -> Iterator[Commit]:
+        """Where this is a merge into `onto`, the commits that came with it and changed the files at `pathspecs`."""
+        return self._listed(["--full-history", f"^{onto.id}"], pathspecs)
+
+    def _listed(self, options: Sequence[str], pathspecs: Sequence[str]) -> Iterator[Commit]:
+        if self.commit is None:
+            return
+        listing = self._objects.runner.plainly("rev-list", *options, self.commit.id, "--", *pathspecs)
         for commit_id in listing.decode().split():
             found = self._objects.get(commit_id)
             if found:
@@ -212,12 +252,26 @@ class Snapshot:
 
     def diff(self, other: Snapshot, path: str, lines: int = _DIFF_LINES) -> str:
         """What leads from this commit's `path` to the other's, as a unified diff of at most `lines` lines."""
+        for each in (self, other):
+            each._load(path)  # noqa: SLF001  # of the same class
         here, there = (each.commit.tree if each.commit else _empty_tree(self._objects) for each in (self, other))
         options = ("--no-color", "--no-ext-diff", "--no-textconv", "--no-renames", "-U1")
-        text = self._objects.runner.run("diff-tree", "-r", "-p", *options, here, there, "--", f":(literal){path}")
+        text = self._objects.runner.plainly("diff-tree", "-r", "-p", *options, here, there, "--", f":(literal){path}")
         every = text.decode("utf-8", "replace").splitlines()
         more = [f"… {len(every) - lines} more lines"] if len(every) > lines else []
         return "\n".join([*every[:lines], *more])
+
+    def _load(self, prefix: str, only: Collection[str] | None = None) -> None:
+        entries = self.entries(prefix).items()
+        wanted = {one: None for path, (mode, one) in entries if mode != _SUBMODULE and (only is None or path in only)}
+        self._objects.load(list(wanted))
+
+    def _absent(self, path: str) -> bool:
+        """Whether there is such a file, though its bytes are not here."""
+        folder, _, name = path.rpartition("/")
+        above = self._object(folder) if name else None
+        mode = _modes(above[2]).get(name.encode("utf-8", "surrogateescape")) if above and above[1] == "tree" else None
+        return mode not in (None, _SUBMODULE.encode(), b"40000")
 
     def _object(self, path: str) -> tuple[str, str, bytes] | None:
         if self.commit is None:
@@ -225,6 +279,23 @@ class Snapshot:
         if path and not _plain(path):
             return None
         return self._objects.get(f"{self.commit.tree}:{path}")
+
+
+def _modes(raw: bytes) -> dict[bytes, bytes]:
+    """Name to mode of what a raw tree object holds: `<mode> <name>\\0<20 bytes of id>`, again and again."""
+    found, at = {}, 0
+    while at < len(raw):
+        end = raw.index(b"\0", at)
+        mode, _, name = raw[at:end].partition(b" ")
+        found[name] = mode
+        at = end + 21
+    return found
+
+
+def _around(path: str) -> str:
+    """What is probably read with a file: all of its model, or the folder that it is in where that is a shallow one."""
+    parts = path.split("/")
+    return "/".join(parts[:2]) if len(parts) > 2 else path if parts[0] == MODELS else parts[0]
 
 
 def _plain(path: str) -> bool:

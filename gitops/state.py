@@ -8,6 +8,7 @@ from gitops.release import Release
 from gitops.tree import Tree
 from gitops.yamls import dump, read_as
 from registry.errors import InvalidInput, NotFound
+from registry.names import check_label
 
 _HEADER = """\
 Written by Sluice: which versions run here, and the canary's percentage of the traffic.
@@ -45,14 +46,15 @@ def read_release(tree: Tree, model: str, environment: str) -> Release | None:
     return None if data is None else parse_release(data, path)
 
 
-def all_releases(tree: Tree) -> list[Release]:
-    """What runs of every model in every environment, in order of model and then of environment.
+def all_releases(tree: Tree, only: str | None = None) -> list[Release]:
+    """What runs of every model, or of one only, in every environment, in order of model and then of environment.
 
     Raises:
         InvalidInput: a file cannot be right.
     """
-    parts = (path.split("/") for path in tree.paths(MODELS))
+    parts = (path.split("/") for path in tree.paths(f"{MODELS}/{check_label(only)}" if only else MODELS))
     pairs = [(part[1], part[2]) for part in parts if len(part) == 4 and part[3] == "release.yaml"]
+    tree.prefetch([f"{MODELS}/{model}/{environment}/release.yaml" for model, environment in pairs])
     return [release for pair in pairs if (release := read_release(tree, *pair))]
 
 

@@ -17,6 +17,9 @@ class Tree(Protocol):
     def paths(self, prefix: str = "") -> Sequence[str]:
         """Every file path at or below the folder `prefix`, sorted."""
 
+    def prefetch(self, paths: Sequence[str]) -> None:
+        """Say which files are read next, so that those that are far away come together. Reading works without."""
+
 
 class Change(BaseModel):
     """One commit to be: what to write, what to remove, and what to say."""
@@ -44,3 +47,6 @@ class Files:
         """Every file path at or below the folder `prefix`, sorted."""
         folder = prefix.rstrip("/") + "/" if prefix else ""
         return sorted(path for path in self._files if path.startswith(folder) or path == prefix)
+
+    def prefetch(self, paths: Sequence[str]) -> None:
+        """Nothing: all is here."""

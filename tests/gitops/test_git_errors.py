@@ -8,7 +8,7 @@ import pytest
 
 from gitops.address import Address
 from gitops.git import Runner
-from gitops.git_errors import GitFailed, Moved, explain
+from gitops.git_errors import GitFailed, Moved, Stalled, explain
 from registry.errors import InvalidInput, NotFound, Refused, SluiceError, Unavailable
 
 _READ = (
@@ -96,6 +96,31 @@ CASES = [
         Refused,
         "does not let you in",
     ),
+    (
+        "remote: \nremote: ========================================================================\nremote: \n"
+        "remote: GL-HOOK-ERR: Commit message does not follow the pattern\nremote: \n"
+        " ! [remote rejected] main -> main (pre-receive hook declined)\n" + _FAILED,
+        Refused,
+        "declined the commit (Commit message does not follow the pattern): ask",
+    ),
+    (
+        "remote: Permission denied to update branch main.\n"
+        " ! [remote rejected] main -> main (pre-receive hook declined)\n" + _FAILED,
+        Refused,
+        "declined the commit (Permission denied to update branch main)",
+    ),
+    (
+        " ! [remote rejected] main -> main (TF402455: Pushes to this branch are not permitted; you must use a pull"
+        " request to update this branch.)\n" + _FAILED,
+        Refused,
+        "declined the commit",
+    ),
+    (
+        " ! [remote rejected] main -> main (refusing to allow a Personal Access Token to create or update workflow"
+        " `.github/workflows/tests.yml` without `workflow` scope)\n" + _FAILED,
+        Refused,
+        "declined the commit",
+    ),
     # credentials
     ("git@github.com: Permission denied (publickey).\n" + _READ, Refused, "ssh key"),
     ("Permission denied (publickey,gssapi-keyex,gssapi-with-mic).\n" + _READ, Refused, "ssh key"),
@@ -178,6 +203,31 @@ CASES = [
         Unavailable,
         "Internal Server Error",
     ),
+    (
+        "remote: \nremote: ========================================================================\nremote: \n"
+        "remote: ERROR: Internal API unreachable\nremote: \n" + _READ,
+        Unavailable,
+        "ERROR: Internal API unreachable",
+    ),
+    (
+        "remote: GitLab: Failed to authorize your Git request: internal API unreachable\n"
+        " ! [remote rejected] main -> main (pre-receive hook declined)\n" + _FAILED,
+        Unavailable,
+        "in trouble",
+    ),
+    (
+        "remote: \nremote: Gitea: Internal Server Error\n"
+        " ! [remote rejected] main -> main (pre-receive hook declined)\n" + _FAILED,
+        Unavailable,
+        "in trouble",
+    ),
+    (
+        "fatal: unable to access 'https://git-codecommit.eu-west-1.amazonaws.com/v1/repos/ops/':"
+        " The requested URL returned error: 429",
+        Unavailable,
+        "429",
+    ),
+    ("git push gave no answer in 900 seconds", Stalled, "stalls (git push gave no answer in 900 seconds)"),
     ("fatal: early EOF\nfatal: fetch-pack: invalid index-pack output", Unavailable, "network"),
     ("fatal: something nobody has seen", SluiceError, "something nobody has seen"),
 ]

@@ -272,7 +272,7 @@ def test_a_branch_that_always_moves_is_a_conflict(remote: Path, cache: Path, aut
             git(remote, "update-ref", "refs/heads/main", git(remote, "commit-tree", tree, "-p", "main", "-m", "x"))
             return write({"mine": b""})(head)
 
-        with pytest.raises(Conflict, match=f"{ATTEMPTS} times in a row: try again when"):
+        with pytest.raises(Conflict, match=f"{ATTEMPTS} times: try again when"):
             repository.commit(intent, author=author)
         assert len(waits) == ATTEMPTS - 1
         assert repository.head().read("mine") is None
@@ -703,7 +703,7 @@ def test_locks_of_dead_processes_in_the_cache_do_not_matter(
 ) -> None:
     put(repository, author, {"a": b"1"})
     (only,) = cache.iterdir()
-    lock = only / f"{repository._base}.lock"
+    lock = only / f"{repository._cache.ref}.lock"
     locks = [only / name for name in ("packed-refs.lock", "HEAD.lock", "index.lock", "config.lock", "FETCH_HEAD.lock")]
     for path in (lock, *locks):
         path.touch()
