@@ -7,17 +7,24 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from gitops.config import Environment, Model
+from gitops.history import history
+from gitops.holds import ensure_agrees, parse_record, records
 from gitops.layout import ENVIRONMENTS, MODELS, environment_file, model_file, release_file
 from gitops.release import Release
 from gitops.render import render
+from gitops.rollback import ChangedByHand
 from gitops.state import parse_release, read_environment, read_model
 from gitops.tree import Tree
-from registry.errors import SluiceError
+from registry.errors import InvalidInput, SluiceError
 from registry.names import check_label
+
+if TYPE_CHECKING:
+    from gitops.snapshot import Snapshot
 
 _MEND = "run `sluice render` after a change of settings, or take the change back where it was made by hand"
 
@@ -49,9 +56,11 @@ def check(tree: Tree) -> list[Problem]:
 
     Reads every settings file, whether or not something is released by it, and renders every release again.
     """
+    tree.prefetch([*tree.paths(ENVIRONMENTS), *tree.paths(MODELS)])
     environments, environment_problems = _environments(tree)
     models, model_problems = _models(tree, environments)
-    problems = [*environment_problems, *model_problems, *_clashes(environments), *_deep_releases(tree)]
+    problems = [*environment_problems, *model_problems, *_clashes(environments), *_waits_for_nobody(tree, environments)]
+    problems += [*_deep_releases(tree), *_holds(tree)]
     applications: defaultdict[str, list[str]] = defaultdict(list)
     for (model, environment), paths in _folders(tree).items():
         problems += _folder(tree, model, environment, paths, models, environments)
@@ -62,6 +71,33 @@ def check(tree: Tree) -> list[Problem]:
             for path in releases[1:]
         ]
     return sorted(problems, key=lambda problem: (problem.path, problem.kind))
+
+
+def check_holds(snapshot: Snapshot) -> list[Problem]:
+    """Where a file of holds does not say what the history says, sorted by path; it reads those releases' histories.
+
+    Nothing follows from these files, so that whoever edited one expects something that does not happen.
+    """
+    problems = []
+    for path, model, environment in records(snapshot):
+        try:
+            ensure_agrees(snapshot, history(snapshot, model, environment), model, environment)
+        except ChangedByHand as error:
+            problems.append(Problem(path=path, kind=ProblemKind.DIFFERS, message=str(error), diff=error.details + "\n"))
+        except InvalidInput as error:  # its name names no model or environment
+            problems.append(Problem(path=path, kind=ProblemKind.INVALID, message=str(error)))
+    return sorted(problems, key=lambda problem: problem.path)
+
+
+def _holds(tree: Tree) -> Iterator[Problem]:
+    for path, _, environment in records(tree):
+        try:
+            parse_record(tree.read(path) or b"", path)
+        except SluiceError as error:
+            yield Problem(path=path, kind=ProblemKind.INVALID, message=str(error))
+            continue
+        if tree.read(environment_file(environment)) is None:
+            yield _invalid(path, f"there is no {environment_file(environment)}, remove it")
 
 
 def _environments(tree: Tree) -> tuple[dict[str, Environment], list[Problem]]:
@@ -102,16 +138,25 @@ def _clashes(environments: Mapping[str, Environment]) -> Iterator[Problem]:
     places: dict[tuple[str, str], str] = {}
     domains: dict[str, str] = {}
     for name, environment in environments.items():
-        place = (environment.cluster.server, environment.namespace)
-        other = places.setdefault(place, name)
-        if other != name:
-            yield _invalid(
-                environment_file(name),
-                f"{other} uses namespace {environment.namespace} of that cluster too, change one",
-            )
-        other = domains.setdefault(environment.domain, name)
-        if other != name:
-            yield _invalid(environment_file(name), f"{other} has the domain {environment.domain} too, change one")
+        for place in environment.all_clusters:
+            other = places.setdefault((place.server, environment.namespace), name)
+            if other != name:
+                yield _invalid(
+                    environment_file(name),
+                    f"{other} uses namespace {environment.namespace} of that cluster too, change one",
+                )
+        for domain in sorted({place.domain for place in environment.all_clusters}):
+            other = domains.setdefault(domain, name)
+            if other != name:
+                yield _invalid(environment_file(name), f"{other} has the domain {domain} too, change one")
+
+
+def _waits_for_nobody(tree: Tree, environments: Mapping[str, Environment]) -> Iterator[Problem]:
+    for name, environment in environments.items():
+        waits = environment.gates.healthy_in
+        if waits and tree.read(environment_file(waits.environment)) is None:
+            reason = f"gates.healthyIn names {waits.environment}, but there is no {environment_file(waits.environment)}"
+            yield _invalid(environment_file(name), reason)
 
 
 def _folders(tree: Tree) -> dict[tuple[str, str], list[str]]:
@@ -151,11 +196,11 @@ def _folder(
     try:
         release = parse_release(data, release_path)
         settings, place = _known(tree, release, models, environments)
+        found = list(compare(tree, paths, release, settings, place)) if settings and place else []
     except SluiceError as error:
         yield Problem(path=release_path, kind=ProblemKind.INVALID, message=str(error))
         return
-    if settings and place:
-        yield from compare(tree, paths, release, settings, place)
+    yield from found
 
 
 def _known(

@@ -8,6 +8,8 @@ README = "README.md"
 ENVIRONMENTS = "environments"
 MODELS = "models"
 ARGOCD = "argocd"
+HOLDS = "holds-"
+"""How the name of a file of holds begins; no environment's folder has a dot in its name, so none is taken for one."""
 
 
 def environment_file(environment: str) -> str:
@@ -28,6 +30,11 @@ def release_dir(model: str, environment: str) -> str:
 def release_file(model: str, environment: str) -> str:
     """The path of the release: which versions run there, and at what weight."""
     return f"{release_dir(model, environment)}/release.yaml"
+
+
+def holds_file(model: str, environment: str) -> str:
+    """The path of what people held and let come back by hand; beside the release folder, which a rollback restores."""
+    return f"{MODELS}/{check_label(model)}/{HOLDS}{check_label(environment, 'environment')}.yaml"
 
 
 def manifests_dir(model: str, environment: str) -> str:

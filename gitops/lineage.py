@@ -34,17 +34,15 @@ class GitReleases:
         """
         check_label(model)
         found: dict[int, list[str]] = {}
-        for release in all_releases(self._repository().head()):
-            if release.model == model:
-                running = (release.stable, release.canary) if release.canary else (release.stable,)
-                for deployed in running:
-                    found.setdefault(deployed.version, []).append(release.environment)
+        for release in all_releases(self._repository().head(), model):
+            for deployed in release.shares:
+                found.setdefault(deployed.version, []).append(release.environment)
         return found
 
     def of(self, ref: VersionRef) -> tuple[Deployment, ...]:
         """The commits that are about a version, newest first: promotions, steps, and the rollback that took it back."""
         commits = history(self._repository().head(), ref.model)
-        return tuple(_deployment(commit) for commit in commits if ref.number in (commit.version, commit.holds))
+        return tuple(_deployment(commit) for commit in commits if ref.number in (commit.version, *commit.holds))
 
     def by(self, commit: str) -> tuple[Deployment, ...]:
         """What one commit, given by its id or the first seven digits of it or more, deployed.

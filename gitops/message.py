@@ -23,11 +23,19 @@ ACTION = "Action"
 CANARY_WEIGHT = "Canary-Weight"
 IMAGE_DIGEST = "Image-Digest"
 REQUESTED_BY = "Requested-By"
+WORKFLOW = "Workflow"
+"""The Argo workflow that made the commit, by name, where one did."""
+OVERRIDE = "Override"
+"""The gates that were passed over, by name with commas between; the reason is in the body."""
 HOLDS = "Holds"
+"""The versions that the commit holds, with commas between."""
 UNHOLD = "Unhold"
 
 PROMOTE = "promote"
 ROLLBACK = "rollback"
+ABORT = "abort"
+HOLD = "hold"
+LIFT = "unhold"
 INIT = "init"
 RENDER = "render"
 
@@ -75,10 +83,17 @@ def parse(text: str) -> tuple[str, str, Mapping[str, str]]:
     Only a last paragraph in which every line is a trailer is read as trailers, and never the first paragraph.
     """
     paragraphs = [part for part in re.split(r"\n(?:[ \t]*\n)+", text.replace("\r\n", "\n").strip(_BLANK)) if part]
+    while len(paragraphs) > 2 and _is_added(paragraphs[-1]):
+        paragraphs.pop()
     subject = " ".join(line.strip(_BLANK) for line in paragraphs[0].split("\n")) if paragraphs else ""
     trailers = _trailers(paragraphs[-1]) if len(paragraphs) > 1 else {}
     body = paragraphs[1:-1] if trailers else paragraphs[1:]
     return subject, "\n\n".join(body), trailers
+
+
+def _is_added(paragraph: str) -> bool:
+    """Whether a forge put it below the trailers: GitHub's line of hyphens, and who else wrote what it squashed."""
+    return not paragraph.strip("-") or {key.lower() for key in _trailers(paragraph)} == {"co-authored-by"}
 
 
 def _trailers(paragraph: str) -> dict[str, str]:

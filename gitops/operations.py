@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
 from gitops import message as trailers
+from gitops.aborting import Abort, abort_canary
+from gitops.decide import Rollback, decide, ensure_one_way, target
 from gitops.history import ReleaseCommit, history
+from gitops.holds import Holding, hold, lift
 from gitops.layout import ENVIRONMENTS, release_dir
 from gitops.message import Identity
 from gitops.promote import Promotion, promote
 from gitops.release import Release
 from gitops.rerender import rerender
-from gitops.rollback import last_release, rollback, since_retired
+from gitops.rollback import restore, rollback
 from gitops.scaffold import scaffold
+from gitops.stack import Decision
 from gitops.state import read_environment, read_release
 from gitops.tree import Change
-from registry.errors import Conflict, NotFound, Refused, SluiceError
-from registry.names import EnvironmentName, ModelName
+from registry.errors import Conflict, NotFound, SluiceError
 from registry.progress import Progress
 
 if TYPE_CHECKING:
@@ -41,19 +45,6 @@ class Outcome(BaseModel):
     release: Release | None
 
 
-class Rollback(BaseModel):
-    """Whose newest release is to be taken back, and why."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    model: ModelName
-    environment: EnvironmentName
-    version: int | None = None
-    """Where it is given, the release must be of this version, so that asking twice takes back one release."""
-    requested_by: str
-    reason: str = ""
-
-
 def promote_in(repository: Repository, wanted: Promotion, author: Identity, progress: Progress) -> Outcome:
     """Give a version its share of the traffic; see `gitops.promote.promote` for what is refused."""
 
@@ -70,49 +61,85 @@ def roll_back_in(
     author: Identity,
     progress: Progress,
 ) -> Outcome:
-    """Take back the newest release in force with all its steps, and prove that the folder is what it was before it.
+    """Take back what `wanted` says in one commit, and prove that the folder is what it was before.
 
     Raises:
-        NotFound: there is no such environment, or nothing was ever released there.
-        Conflict: the newest release is not of the version that was named.
-        Refused: there is nothing before it, or the folder was changed by hand.
+        NotFound: there is no such environment, nothing was ever released there, or not the version or commit named.
+        Conflict: the newest release is not of the version that was named, or something was released in between.
+        Refused: there is nothing before it, the folder was changed by hand, or a held version would come back.
         SluiceError: the proof failed; the commit's id is in the sentence.
     """
+    ensure_one_way(wanted)
     model, environment = wanted.model, wanted.environment
-    undo = [action.id for action in _newest_release(repository.head(), wanted)]
+    head = repository.head()
+    read_environment(head, environment)
+    before = history(head, model, environment)
+    if not before:
+        raise NotFound(f"No version of {model} was ever released to {environment}: `sluice status` shows what was.")
+    decision = decide(head, before, wanted)
+    about = (model, environment, wanted.requested_by)
 
     def intent(snapshot: Snapshot) -> Change | None:
         commits = history(snapshot, model, environment)
-        return rollback(snapshot, commits, model, environment, wanted.requested_by, wanted.reason or None, undo)
+        if decision.over:
+            return restore(snapshot, commits, *about, decision, wanted.reason, wanted.workflow)
+        return rollback(snapshot, commits, *about, wanted.reason, decision.undo, wanted.workflow)
 
     commit = repository.commit(intent, author=author, progress=progress)
     if commit is not None:
-        _prove(repository, commit, undo, release_dir(model, environment))
+        _prove(repository, commit, decision, release_dir(model, environment))
     return _outcome(repository, model, environment, commit)
 
 
-def _newest_release(head: Snapshot, wanted: Rollback) -> Sequence[ReleaseCommit]:
-    model, environment = wanted.model, wanted.environment
-    read_environment(head, environment)
-    commits = history(head, model, environment)
-    if not commits:
-        raise NotFound(f"No version of {model} was ever released to {environment}: `sluice status` shows what was.")
-    found = last_release(since_retired(head, commits, model, environment))
-    if not found:
-        raise Refused(f"There is nothing to roll back: no release of {model} in {environment} is in force.")
-    version = found[-1].version
-    if wanted.version is not None and wanted.version != version:
-        raise Conflict(
-            f"The newest release of {model} in {environment} is version {version}, not {wanted.version}: look at"
-            f" `sluice history {model} --env {environment}` and decide again."
-        )
-    return found
-
-
-def _prove(repository: Repository, commit: Commit, undone: Sequence[str], folder: str) -> None:
-    after = repository.head().at(commit.id)
-    if after.tree_id(folder) != after.at(undone[0]).before().tree_id(folder):
+def _prove(repository: Repository, commit: Commit, decision: Decision, folder: str) -> None:
+    after = repository.at(commit.id)  # not fetched: a network that is gone by now would hide that it was pushed
+    if after.tree_id(folder) != target(after, decision).tree_id(folder):
         raise SluiceError(f"Rollback {commit.id} did not restore {folder}: look at it now, and please report this.")
+
+
+def abort_in(repository: Repository, wanted: Abort, author: Identity, progress: Progress) -> Outcome:
+    """End a trial: the canary is gone and held, the stable version has all of the traffic.
+
+    Raises:
+        NotFound: there is no such environment, or nothing was released there.
+        Conflict: the canary is of another version than the one named.
+        Refused: the folder was changed by hand.
+    """
+
+    def intent(snapshot: Snapshot) -> Change | None:
+        read_environment(snapshot, wanted.environment)
+        return abort_canary(snapshot, history(snapshot, wanted.model, wanted.environment), wanted)
+
+    commit = repository.commit(intent, author=author, progress=progress)
+    return _outcome(repository, wanted.model, wanted.environment, commit)
+
+
+def hold_in(repository: Repository, wanted: Holding, author: Identity, progress: Progress) -> Outcome:
+    """Keep a version from being promoted there; see `gitops.holds.hold` for what is refused."""
+    return _say(repository, hold, wanted, author, progress)
+
+
+def unhold_in(repository: Repository, wanted: Holding, author: Identity, progress: Progress) -> Outcome:
+    """Let a held version be promoted again; see `gitops.holds.lift` for what is refused."""
+    return _say(repository, lift, wanted, author, progress)
+
+
+def _say(
+    repository: Repository,
+    change: Callable[[Snapshot, Sequence[ReleaseCommit], Holding, datetime], Change | None],
+    wanted: Holding,
+    author: Identity,
+    progress: Progress,
+) -> Outcome:
+    model, environment = wanted.model, wanted.environment
+    now = datetime.now(UTC).replace(microsecond=0)
+
+    def intent(snapshot: Snapshot) -> Change | None:
+        read_release(snapshot, model, environment)  # the outcome tells of it, so it has to be one
+        return change(snapshot, history(snapshot, model, environment), wanted, now)
+
+    commit = repository.commit(intent, author=author, progress=progress)
+    return _outcome(repository, model, environment, commit)
 
 
 def render_in(
@@ -157,11 +184,11 @@ def init_in(
 
 
 def _outcome(repository: Repository, model: str, environment: str, commit: Commit | None) -> Outcome:
-    head = repository.head()
+    after = repository.at(commit.id) if commit else repository.head()
     return Outcome(
         model=model,
         environment=environment,
         commit=commit.id if commit else None,
         subject=commit.message.partition("\n")[0] if commit else "",
-        release=read_release(head.at(commit.id) if commit else head, model, environment),
+        release=read_release(after, model, environment),
     )

@@ -1,10 +1,19 @@
 """What runs of one model in one environment, and how that may change: a state machine of pure functions.
 
-A release always has a stable version, which takes all traffic, unless a canary takes `weight` percent of it.
+A release always has a stable version, which takes all traffic, unless a canary takes `weight` percent of it:
+
+    nothing ──begin──▶ stable ──start_canary──▶ stable + canary ─┐ set_weight
+                       ▲ ▲ │ replace                 │ │   ▲─────┘
+                       │ │ └─┘◀──────finish──────────┘ │
+                       └─────────────abort─────────────┘
+
+`advance` picks the transition that a promotion means. What is held, and what a rollback restores, is not a state of a
+release: both follow from git's history (`gitops.history`, `gitops.rollback`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated
 
@@ -64,6 +73,78 @@ class Release(BaseModel):
             raise ValueError(f"version {self.stable.version} cannot be stable and canary at once")
         return self
 
+    @property
+    def shares(self) -> Mapping[Deployed, int]:
+        """What runs, with its percentage of the traffic; they add to 100."""
+        if self.canary is None:
+            return {self.stable: 100}
+        trial = Deployed(**self.canary.model_dump(exclude={"weight"}))
+        return {self.stable: 100 - self.canary.weight, trial: self.canary.weight}
+
+
+def begin(model: str, environment: str, to: Deployed) -> Release:
+    """The first release of a model in an environment: `to` takes all traffic."""
+    return Release(model=model, environment=environment, stable=to)
+
+
+def start_canary(release: Release, to: Deployed, weight: int) -> Release:
+    """`to` goes on trial with `weight` percent.
+
+    Raises:
+        InvalidInput: `weight` is not 1 to 99.
+        Conflict: there is a canary already, or `to` is the stable version.
+    """
+    _check_canary_weight(weight)
+    if release.canary:
+        raise _another(release.canary, release)
+    if to.version == release.stable.version:
+        raise Conflict(
+            f"{release.model}@{to.version} is the stable version of {release.environment} and cannot be its"
+            " canary too: promote another version."
+        )
+    return release.model_copy(update={"canary": Canary(**to.model_dump(), weight=weight)})
+
+
+def set_weight(release: Release, weight: int) -> Release:
+    """The canary takes `weight` percent from now on.
+
+    Raises:
+        InvalidInput: `weight` is not 1 to 99.
+        Conflict: there is no canary.
+    """
+    _check_canary_weight(weight)
+    return release.model_copy(update={"canary": _canary(release).model_copy(update={"weight": weight})})
+
+
+def finish(release: Release) -> Release:
+    """The canary becomes the stable version, with all of the traffic.
+
+    Raises:
+        Conflict: there is no canary.
+    """
+    return replace(abort(release), Deployed(**_canary(release).model_dump(exclude={"weight"})))
+
+
+def abort(release: Release) -> Release:
+    """The canary is gone, and the stable version has all of the traffic.
+
+    Raises:
+        Conflict: there is no canary.
+    """
+    _canary(release)
+    return release.model_copy(update={"canary": None})
+
+
+def replace(release: Release, to: Deployed) -> Release:
+    """`to` takes the stable version's place in one step, without a trial.
+
+    Raises:
+        Conflict: a canary is on trial.
+    """
+    if release.canary:
+        raise _another(release.canary, release)
+    return release.model_copy(update={"stable": to})
+
 
 def advance(release: Release | None, model: str, environment: str, to: Deployed, weight: int) -> Release:
     """The release in which `to` takes `weight` percent: below 100 as the canary, at 100 as the stable version.
@@ -77,18 +158,14 @@ def advance(release: Release | None, model: str, environment: str, to: Deployed,
     check_weight(weight)
     if release is None:
         check_first_weight(model, environment, weight)
-        return Release(model=model, environment=environment, stable=to)
-    if release.canary and release.canary.version != to.version:
-        raise Conflict(
-            f"{model}@{release.canary.version} is already the canary of {environment} at"
-            f" {release.canary.weight} %: finish it with --weight 100 or take it back with"
-            f" `sluice rollback {model} --env {environment}` first."
-        )
-    if to.version == release.stable.version:
-        return _stay(release, to, weight)
-    if weight == 100:
-        return release.model_copy(update={"stable": to, "canary": None})
-    return release.model_copy(update={"canary": Canary(**to.model_dump(), weight=weight)})
+        return begin(model, environment, to)
+    if release.canary is None:
+        return replace(release, to) if weight == 100 else start_canary(release, to, weight)
+    if release.canary.version != to.version:
+        raise _another(release.canary, release)
+    # the same version may have been built again: the trial goes on with the image that was asked for
+    on_trial = start_canary(abort(release), to, release.canary.weight)
+    return finish(on_trial) if weight == 100 else set_weight(on_trial, weight)
 
 
 def check_weight(weight: int) -> None:
@@ -114,10 +191,20 @@ def check_first_weight(model: str, environment: str, weight: int) -> None:
         )
 
 
-def _stay(release: Release, to: Deployed, weight: int) -> Release:
-    if weight != 100:
-        raise Conflict(
-            f"{release.model}@{to.version} is the stable version of {release.environment} and cannot be its"
-            " canary too: promote another version."
-        )
-    return release.model_copy(update={"stable": to})
+def _check_canary_weight(weight: int) -> None:
+    if not 1 <= weight <= 99:
+        raise InvalidInput(f"{weight} is not a canary's weight: give a whole percentage from 1 to 99.")
+
+
+def _canary(release: Release) -> Canary:
+    if release.canary is None:
+        raise Conflict(f"{release.environment} has no canary of {release.model}: promote a version below 100 % first.")
+    return release.canary
+
+
+def _another(canary: Canary, release: Release) -> Conflict:
+    model, environment = release.model, release.environment
+    return Conflict(
+        f"{model}@{canary.version} is already the canary of {environment} at {canary.weight} %: finish it with"
+        f" --weight 100 or take it back with `sluice rollback {model} --env {environment}` first."
+    )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from gitops import message as trailers
 from gitops.history import ReleaseCommit
 from gitops.promote import rendered
+from gitops.release import Release
 from gitops.rollback import ensure_ours
 from gitops.state import read_release
 from gitops.tree import Change
@@ -15,6 +16,16 @@ from registry.errors import NotFound
 
 if TYPE_CHECKING:
     from gitops.snapshot import Snapshot
+
+
+def is_rendered(snapshot: Snapshot, release: Release) -> bool:
+    """Whether the repository holds just what the release renders, which needs no look at its history.
+
+    Raises:
+        NotFound: there is no such environment.
+        InvalidInput: a settings file cannot be right.
+    """
+    return not rendered(snapshot, release)
 
 
 def rerender(

@@ -11,15 +11,30 @@ from pathlib import Path
 
 import pytest
 
-from gitops.history import ReleaseCommit, history
+from gitops.aborting import Abort
+from gitops.decide import Rollback
+from gitops.history import ReleaseCommit, held, history
+from gitops.holds import Holding
 from gitops.layout import manifests_dir, release_dir, release_file
 from gitops.message import Identity
+from gitops.operations import (
+    Outcome,
+    abort_in,
+    hold_in,
+    init_in,
+    promote_in,
+    render_in,
+    roll_back_in,
+    unhold_in,
+)
+from gitops.promote import Promotion
 from gitops.release import Deployed, Runtime, advance
 from gitops.repository import Repository
 from gitops.rollback import ensure_ours, rollback
 from gitops.snapshot import Commit, Snapshot
 from gitops.state import read_release, release_yaml
 from gitops.tree import Change
+from registry.progress import Silent
 
 Run = Callable[..., str]
 
@@ -50,8 +65,9 @@ def git() -> Run:
 
 @pytest.fixture
 def remote(tmp_path: Path, git: Run) -> Path:
-    """An empty bare repository."""
+    """An empty bare repository, which gives parts of itself as hosts of git do."""
     git(tmp_path, "init", "--quiet", "--bare", "--template=", "remote.git")
+    git(tmp_path / "remote.git", "config", "uploadpack.allowFilter", "true")
     return tmp_path / "remote.git"
 
 
@@ -137,6 +153,12 @@ class Server(ThreadingHTTPServer):
         self.drop_pushes = 0
         """How many pushes to run to their end and then leave without an answer."""
         self.requests: list[str] = []
+        self.old = False
+        """Whether to be as before protocol version 2."""
+        self.looks: Callable[[], None] = lambda: None
+        """Called at each request."""
+        self.wants = ""
+        """The Authorization that a request needs, if any."""
 
     @property
     def url(self) -> str:
@@ -163,6 +185,12 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bytes) -> None:
         self.close_connection = True
         self.server.requests.append(self.path)
+        self.server.looks()
+        if self.server.wants and self.headers.get("Authorization") != self.server.wants:
+            self.send_response(401)
+            self.send_header("WWW-Authenticate", 'Basic realm="git"')
+            self.end_headers()
+            return
         if self.server.status:
             status = self.server.status.pop(0)
             if status:
@@ -197,7 +225,7 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_TYPE": self.headers.get("Content-Type", ""),
             "CONTENT_LENGTH": str(len(body)),
             "HTTP_CONTENT_ENCODING": self.headers.get("Content-Encoding", ""),
-            "GIT_PROTOCOL": self.headers.get("Git-Protocol", ""),
+            "GIT_PROTOCOL": "" if self.server.old else self.headers.get("Git-Protocol", ""),
         }
         done = subprocess.run(["git", "http-backend"], input=body, env=environment, capture_output=True, check=False)
         return done.stdout
@@ -281,3 +309,56 @@ class Releases:
 @pytest.fixture
 def releases(repository: Repository, author: Identity) -> Releases:
     return Releases(repository, author)
+
+
+class Office:
+    """Does what the commands do to one model in prod, with everything rendered."""
+
+    def __init__(self, repository: Repository, author: Identity, model: str = "fraud") -> None:
+        self.repository = repository
+        self.author = author
+        self.about = {"model": model, "environment": "prod", "requested_by": "ann"}
+
+    def begin(self) -> None:
+        init_in(self.repository, ["staging", "prod"], "https://git.example.com/acme/models.git", self.author, Silent())
+
+    def promote(self, version: int, weight: int = 100, unhold: str = "") -> Outcome:
+        image = f"registry.example/{self.about['model']}@sha256:{version:064x}"
+        to = Deployed(version=version, image=image, runtime=Runtime.TORCHSERVE)
+        wanted = Promotion(**self.about, to=to, weight=weight, unhold=unhold)
+        return promote_in(self.repository, wanted, self.author, Silent())
+
+    def roll_back(self, **how: object) -> Outcome:
+        return roll_back_in(self.repository, Rollback(**{**self.about, **how}), self.author, Silent())
+
+    def abort(self, **how: object) -> Outcome:
+        return abort_in(self.repository, Abort(**{**self.about, **how}), self.author, Silent())
+
+    def hold(self, version: int, reason: str = "too bold", **how: object) -> Outcome:
+        wanted = Holding(**{**self.about, **how}, version=version, reason=reason)
+        return hold_in(self.repository, wanted, self.author, Silent())
+
+    def unhold(self, version: int, reason: str = "all is well", **how: object) -> Outcome:
+        wanted = Holding(**{**self.about, **how}, version=version, reason=reason)
+        return unhold_in(self.repository, wanted, self.author, Silent())
+
+    def render(self) -> Outcome:
+        about = (self.about["model"], self.about["environment"], self.about["requested_by"])
+        return render_in(self.repository, *about, self.author, Silent())
+
+    def history(self) -> list[ReleaseCommit]:
+        return history(self.repository.head(), self.about["model"], self.about["environment"])
+
+    def held(self) -> set[int]:
+        return held(self.history())
+
+    def tree(self) -> str | None:
+        return self.repository.head().tree_id(release_dir(self.about["model"], self.about["environment"]))
+
+
+@pytest.fixture
+def office(repository: Repository, author: Identity) -> Office:
+    """A repository with staging and prod, and nothing released."""
+    made = Office(repository, author)
+    made.begin()
+    return made

@@ -39,7 +39,7 @@ def test_what_each_commit_says(releases: Any, repository: Repository, person: Ca
     assert (canary.version, canary.weight, canary.subject) == (7, 10, "fraud: prod v7 at 10 %")
     assert (canary.author, canary.email, canary.by_sluice) == ("Ann Ops", "ann@example.org", True)
     assert abs(canary.time - datetime.now(UTC)) < timedelta(minutes=1)
-    assert (back.action, back.version, back.holds, back.weight, back.requested_by) == ("rollback", 7, 7, 0, "ann")
+    assert (back.action, back.version, back.holds, back.weight, back.requested_by) == ("rollback", 7, (7,), 0, "ann")
     assert back.reverts == (second.id,)
     assert "p99 up." in back.body
     assert len({commit.release_id for commit in (back, canary, stable)}) == 3
@@ -125,7 +125,7 @@ def revert(number: int, *others: ReleaseCommit, **fields: Any) -> ReleaseCommit:
 
 
 def back(number: int, other: ReleaseCommit) -> ReleaseCommit:
-    return revert(number, other, action="rollback", version=other.version, holds=other.version)
+    return revert(number, other, action="rollback", version=other.version, holds=(other.version,))
 
 
 def stack(*oldest_first: ReleaseCommit) -> list[ReleaseCommit]:
@@ -222,7 +222,7 @@ def test_trailers_that_cannot_be_right_count_as_absent(releases: Any, person: Ca
         "s\n\nRelease-Id: r\nAction: promote\nVersion: seven\nHolds: -1\nCanary-Weight: 1e3",
     )
     newest = releases.history()[0]
-    assert (newest.version, newest.holds, newest.weight) == (None, None, None)
+    assert (newest.version, newest.holds, newest.weight) == (None, (), None)
 
 
 def test_only_the_first_paragraph_of_a_rollback_names_what_it_takes_back(releases: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -59,6 +60,12 @@ def test_stable_and_canary_versions_are_named_and_others_are_not(desk: Desk) -> 
     desk.promote("prod", 2, 10)
     desk.promote("prod", 9, model="churn")
     assert desk.releases.naming("fraud") == {1: ["prod"], 2: ["prod", "staging"]}
+
+
+def test_a_release_of_another_model_that_cannot_be_read_does_not_matter(desk: Desk, person: Callable[[], Any]) -> None:
+    desk.promote("prod", 1)
+    person().commit({"models/churn/prod/release.yaml": "model: churn\n"}, "Oops")
+    assert desk.releases.naming("fraud") == {1: ["prod"]}
 
 
 def test_a_versions_commits_newest_first_with_the_rollback_that_took_it_back(desk: Desk) -> None:

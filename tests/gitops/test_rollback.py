@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from gitops.history import held
 from gitops.message import Identity
 from gitops.repository import Repository
-from gitops.rollback import ChangedByHand, ensure_ours, last_action, last_release, rollback
+from gitops.rollback import ChangedByHand, ensure_ours, rollback
+from gitops.stack import last_action, last_release
 from gitops.state import read_release
 from registry.errors import Conflict, Refused
 
@@ -145,7 +146,7 @@ def test_what_was_rendered_in_between_goes_with_the_release(releases: Any) -> No
     undo = [action.id for action in last_release(releases.history())]
     assert undo == [step.id for step in steps]
     assert releases.roll_back(undo=undo).tree == rendered.tree
-    assert releases.history()[0].holds == 7
+    assert releases.history()[0].holds == (7,)
 
 
 def test_a_rendering_taken_back_holds_no_version(releases: Any) -> None:
