@@ -12,6 +12,8 @@ Manifest = Mapping[str, Any]
 """One Kubernetes object, in the order in which it is written."""
 
 ROLE_LABEL = "sluicegate.dev/role"
+WAVE = "argocd.argoproj.io/sync-wave"
+"""The annotation with an object's `Wave`."""
 HTTP_PORT = 80
 """The port of every Service, whatever its pods listen on; there it is the container port named `http`."""
 
@@ -76,7 +78,7 @@ def metadata(
     return {
         "name": object_name(release.model, role) if role else release.model,
         "labels": labels(release, role, version),
-        "annotations": {"argocd.argoproj.io/sync-wave": str(int(wave)), **(annotations or {})},
+        "annotations": {WAVE: str(int(wave)), **(annotations or {})},
     }
 
 
