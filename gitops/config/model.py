@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, Field, model_validator
+from pydantic import Field, model_validator
 
-from gitops.config.fields import Handler, PythonPackage, Section, SystemPackage
+from gitops.config.fields import Handler, PythonPackage, Section, SystemPackage, over
 from gitops.config.running import Settings
 from gitops.layout import model_file
 from gitops.release import Runtime
@@ -16,8 +16,6 @@ from gitops.yamls import read_as
 from registry.errors import InvalidInput
 from registry.facts import Delivery
 from registry.names import EnvironmentName, ModelName, check_label
-
-_Part = TypeVar("_Part", bound=BaseModel)
 
 
 class ImageSettings(Section):
@@ -47,21 +45,16 @@ class Model(Settings):
 
     def for_environment(self, environment: str) -> Settings:
         """The settings there: each single field that `environments.<environment>` sets replaces the common one."""
-        own = self.environments.get(environment, Settings())
-        return Settings(
-            resources=_replaced(self.resources, own.resources),
-            scaling=_replaced(self.scaling, own.scaling),
-            node=_replaced(self.node, own.node),
-        )
+        common = Settings.model_construct(**{name: getattr(self, name) for name in Settings.model_fields})
+        return over(common, self.environments.get(environment, Settings()))
 
     @model_validator(mode="after")
-    def _scaling_makes_sense_everywhere(self) -> Self:
+    def _makes_sense_everywhere(self) -> Self:
         # checked on what comes out of the merge: either half alone may well look wrong
         for environment in ("", *self.environments):
-            scaling = self.for_environment(environment).scaling
-            if scaling.min > scaling.max:
-                where = f"in {environment} " if environment else ""
-                raise ValueError(f"scaling.min {scaling.min} is above scaling.max {scaling.max} {where}".rstrip())
+            contradiction = self.for_environment(environment).contradiction
+            if contradiction:
+                raise ValueError(f"{contradiction}{f' in {environment}' if environment else ''}")
         return self
 
 
@@ -84,7 +77,3 @@ def default_model_file(name: str) -> bytes:
         InvalidInput: `name` cannot name a model.
     """
     return template("model.yaml", name=check_label(name))
-
-
-def _replaced(common: _Part, own: _Part) -> _Part:
-    return common.model_copy(update={field: getattr(own, field) for field in own.model_fields_set})

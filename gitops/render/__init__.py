@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from gitops.config import Environment, Model
+from gitops.config.merged import settings_for
 from gitops.layout import environment_file, manifests_dir, model_file, release_file
-from gitops.manifests import Manifest, file_name
+from gitops.manifests import WAVE, Manifest, file_name
 from gitops.release import Release
 from gitops.render.workload import workload
 from gitops.routers import router_for
@@ -25,7 +26,8 @@ def render(release: Release, model: Model, environment: Environment) -> dict[str
     """Path in the repository to bytes: release.yaml and every manifest. The same arguments give the same bytes.
 
     Raises:
-        InvalidInput: the settings are of another model or environment than the release.
+        InvalidInput: the settings are of another model or environment than the release, do not go together, or ask
+            of a server what it does not have.
     """
     manifests = objects(release, model, environment)
     folder = manifests_dir(release.model, release.environment)
@@ -43,16 +45,18 @@ def objects(release: Release, model: Model, environment: Environment) -> Sequenc
     """The Kubernetes objects of a release, without a namespace, in the order in which they are to be applied.
 
     Raises:
-        InvalidInput: the settings are of another model or environment than the release.
+        InvalidInput: the settings are of another model or environment than the release, do not go together, or ask
+            of a server what it does not have.
     """
     if (model.name, environment.name) != (release.model, release.environment):
         raise InvalidInput(
             f"The release is of {release.model} in {release.environment}, but the settings are of {model.name}"
             f" in {environment.name}: read those of the release."
         )
-    settings = model.for_environment(environment.name)
-    found = [*workload(release, settings), *router_for(environment).objects(release, environment)]
-    return sorted(found, key=lambda manifest: int(manifest["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"]))
+    settings = settings_for(model, environment)
+    # the router last: one whose controller runs the pods itself replaces the Deployments by what that controller reads
+    found = router_for(environment).objects(release, workload(release, settings, environment.namespace))
+    return sorted(found, key=lambda manifest: int(manifest["metadata"]["annotations"][WAVE]))
 
 
 def _kustomization(manifests: Sequence[Manifest], environment: Environment) -> Manifest:

@@ -2,7 +2,15 @@
 
 import pytest
 
-from gitops.config import IN_CLUSTER, Environment, Model, default_model_file, parse_environment, parse_model
+from gitops.config import (
+    IN_CLUSTER,
+    AlbSettings,
+    Environment,
+    Model,
+    default_model_file,
+    parse_environment,
+    parse_model,
+)
 from registry.errors import InvalidInput
 
 _ENV = "name: prod\nnamespace: models\ndomain: models.example.com\n"
@@ -20,13 +28,8 @@ def model(text: str) -> Model:
 def test_an_environment_has_defaults() -> None:
     found = environment(_ENV)
     assert found.cluster.server == IN_CLUSTER
-    assert found.router.model_dump() == {
-        "kind": "alb",
-        "ingress_class_name": "alb",
-        "scheme": "internal",
-        "group": None,
-        "certificate_arn": None,
-    }
+    assert found.router == AlbSettings()
+    assert (found.router.kind, found.router.ingress_class_name, found.router.scheme) == ("alb", "alb", "internal")
 
 
 def test_an_environment_says_everything() -> None:
@@ -73,8 +76,8 @@ def test_an_environment_that_is_wrong(text: str, says: str) -> None:
 
 def test_a_model_has_defaults() -> None:
     found = model("").for_environment("prod")
-    assert found.resources.model_dump() == {"gpu": 1, "cpu": "2", "memory": "8Gi"}
-    assert found.scaling.model_dump() == {"min": 1, "max": 4, "cpu_utilization": 70}
+    assert (found.resources.gpu, found.resources.cpu, found.resources.memory) == (1, "2", "8Gi")
+    assert (found.scaling.min, found.scaling.max, found.scaling.cpu_utilization) == (1, 4, 70)
     assert found.node_selector == {"sluicegate.dev/pool": "gpu"}
     assert [t.model_dump(exclude_none=True) for t in found.tolerations] == [
         {"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}
@@ -106,8 +109,9 @@ def test_an_environment_replaces_single_fields() -> None:
         "resources: {gpu: 2, memory: 16Gi}\nscaling: {max: 9}\n"
         "environments: {prod: {resources: {cpu: 4}, scaling: {min: 3}}, dev: {resources: {gpu: 0}}}"
     )
-    assert found.for_environment("prod").resources.model_dump() == {"gpu": 2, "cpu": "4", "memory": "16Gi"}
-    assert found.for_environment("prod").scaling.model_dump() == {"min": 3, "max": 9, "cpu_utilization": 70}
+    there = found.for_environment("prod")
+    assert (there.resources.gpu, there.resources.cpu, there.resources.memory) == (2, "4", "16Gi")
+    assert (there.scaling.min, there.scaling.max, there.scaling.cpu_utilization) == (3, 9, 70)
     assert found.for_environment("dev").resources.gpu == 0
     assert found.for_environment("dev").node_selector == {}
     assert found.for_environment("other").resources.gpu == 2

@@ -6,6 +6,7 @@ Where a change of the output is meant, write them anew: SLUICE_GOLDEN=write pyth
 import os
 import shutil
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 
@@ -13,6 +14,7 @@ from gitops.config import default_model_file, parse_environment, parse_model
 from gitops.release import Canary, Deployed, Release, Runtime
 from gitops.render import render
 from gitops.scaffold import scaffold
+from tests.gitops.routers.cases import FULL_ALB, FULL_GATEWAY, FULL_ROLLOUTS, KSERVE
 
 _GOLDEN = Path(__file__).parent / "golden"
 _ENVIRONMENT = b"name: prod\nnamespace: models-prod\ndomain: models.example.com\n"
@@ -28,6 +30,21 @@ router:
 """
 _SERVER = f"123456789012.dkr.ecr.eu-west-1.amazonaws.com/bases/torchserve@sha256:{'5' * 64}"
 _CPU = b"name: wine\nresources: {gpu: 0, cpu: 500m, memory: 1Gi}\nenvironments: {prod: {scaling: {min: 2, max: 8}}}\n"
+
+
+_SCALED = b"""\
+name: ranker
+resources: {gpuResource: nvidia.com/mig-1g.5gb}
+scaling: {min: 2, metric: queue, queueDepth: 3, via: keda, scaleDownSeconds: 600}
+node: {spot: canary, spread: [zone, host]}
+server: {startupSeconds: 3600, env: {OMP_NUM_THREADS: 2}}
+monitoring: {kind: podMonitor}
+"""
+_BATCHED = b"""\
+name: wine
+scaling: {metric: gpu, gpuUtilization: 60}
+tensorflowServing: {batching: {maxBatchSize: 16, allowedBatchSizes: [4, 16]}}
+"""
 
 
 def _deployed(model: str, version: int, runtime: Runtime) -> Deployed:
@@ -57,6 +74,23 @@ def _triton() -> dict[str, bytes]:
     return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
 
 
+def _triton_scaled() -> dict[str, bytes]:
+    """On slices of GPUs, the canary on spot nodes; KEDA scales it by how many requests wait."""
+    stable, canary = (_deployed("ranker", version, Runtime.TRITON) for version in (4, 5))
+    trial = Canary(**canary.model_dump(), weight=10)
+    release = Release(model="ranker", environment="prod", stable=stable, canary=trial)
+    model = parse_model(_SCALED, "models/ranker/model.yaml")
+    return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
+
+
+def _tensorflow_batched() -> dict[str, bytes]:
+    """Requests joined to batches, and a HorizontalPodAutoscaler that asks how busy the GPUs are."""
+    stable = _deployed("wine", 3, Runtime.TENSORFLOW_SERVING)
+    release = Release(model="wine", environment="prod", stable=stable)
+    model = parse_model(_BATCHED, "models/wine/model.yaml")
+    return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
+
+
 def _volume_canary() -> dict[str, bytes]:
     """A version that came in one image is stable; the next one is delivered as a volume."""
     stable, other = (_deployed("fraud", version, Runtime.TORCHSERVE) for version in (6, 7))
@@ -66,11 +100,51 @@ def _volume_canary() -> dict[str, bytes]:
     return render(release, model, parse_environment(_ENVIRONMENT, "environments/prod.yaml"))
 
 
+def _behind(router: str, weight: int | None = 10) -> dict[str, bytes]:
+    """A Triton model in an environment with that router."""
+    stable, canary = (_deployed("fraud", version, Runtime.TRITON) for version in (6, 7))
+    trial = Canary(**canary.model_dump(), weight=weight) if weight else None
+    release = Release(model="fraud", environment="prod", stable=stable, canary=trial)
+    model = parse_model(default_model_file("fraud"), "models/fraud/model.yaml")
+    place = parse_environment(_ENVIRONMENT + f"router:\n{indent(router, '  ')}".encode(), "environments/prod.yaml")
+    return render(release, model, place)
+
+
+def _alb_canary() -> dict[str, bytes]:
+    return _behind(FULL_ALB)
+
+
+def _gateway_canary() -> dict[str, bytes]:
+    return _behind(FULL_GATEWAY)
+
+
+def _rollouts_steps() -> dict[str, bytes]:
+    """Its canary is not in git."""
+    return _behind(FULL_ROLLOUTS, weight=None)
+
+
+def _kserve_canary() -> dict[str, bytes]:
+    return _behind(KSERVE)
+
+
 def _new_repository() -> dict[str, bytes]:
     return scaffold(["dev", "prod"], repo_url="https://git.example.com/acme/models.git")
 
 
-@pytest.mark.parametrize("case", [_torchserve_canary, _tensorflow_https_cpu, _triton, _volume_canary, _new_repository])
+_ROUTERS = [_alb_canary, _gateway_canary, _rollouts_steps, _kserve_canary]
+
+
+_WORKLOADS = [
+    _torchserve_canary,
+    _tensorflow_https_cpu,
+    _tensorflow_batched,
+    _triton,
+    _triton_scaled,
+    _volume_canary,
+]
+
+
+@pytest.mark.parametrize("case", [*_WORKLOADS, *_ROUTERS, _new_repository])
 def test_golden(case: object) -> None:
     assert callable(case)
     rendered: dict[str, bytes] = case()

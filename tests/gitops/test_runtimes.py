@@ -10,8 +10,16 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+from gitops.config import Batching, Settings, TensorflowServing, default_model_file
 from gitops.release import Runtime
-from gitops.runtimes import MODEL_ROOT, RUNTIMES, health_path, worker_ready_script
+from gitops.runtimes import (
+    MODEL_ROOT,
+    RUNTIMES,
+    TORCHSERVE_MANAGEMENT_PORT,
+    RuntimeSpec,
+    health_path,
+    worker_ready_script,
+)
 
 
 @contextmanager
@@ -91,3 +99,23 @@ def test_triton_loads_what_is_in_the_image_and_then_takes_no_orders() -> None:
 def test_triton_is_asked_for_the_model_not_just_the_server() -> None:
     assert RUNTIMES[Runtime.TRITON].ready("fraud") == {"httpGet": {"path": "/v2/models/fraud/ready", "port": "http"}}
     assert health_path(Runtime.TRITON, "fraud") == "/v2/health/live"
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_what_is_open_to_the_network(runtime: Runtime) -> None:
+    spec = RUNTIMES[runtime]
+    assert TORCHSERVE_MANAGEMENT_PORT not in spec.ports.values()
+    assert spec.metrics.port in spec.ports
+    assert set(spec.ports) <= {"http", "grpc", "metrics"}
+
+
+def test_people_are_told_that_torchserve_is_no_longer_maintained() -> None:
+    assert "no longer maintained" in (RuntimeSpec.__doc__ or "")
+    assert "no longer maintained" in default_model_file("fraud").decode()
+
+
+@pytest.mark.parametrize("runtime", Runtime)
+def test_settings_of_another_server_change_nothing(runtime: Runtime) -> None:
+    found = RUNTIMES[runtime].configured(Settings(tensorflowServing=TensorflowServing(batching=Batching())))
+    assert bool(found.arguments) == (runtime is Runtime.TENSORFLOW_SERVING)
+    assert bool(found.files) == bool(found.arguments)
