@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol
 from pydantic import BaseModel, ConfigDict, Field
 
 from gitops.config import Model
+from gitops.gates import ensure_releaser
 from gitops.message import Identity
 from gitops.operations import Outcome
 from gitops.release import Runtime, check_first_weight, check_weight
@@ -25,6 +26,7 @@ from registry.names import EnvironmentName, ModelName, VersionRef
 from registry.outputs import Outputs
 from registry.progress import Progress
 from registry.registry import Registry
+from registry.roles import Role
 from registry.sagemaker import Sources
 from registry.store import Blobs
 
@@ -85,6 +87,10 @@ class ReleaseInput(BaseModel):
     environment: EnvironmentName
     weight: int = Field(default=100, description="percentage of the traffic there, 1 to 100")
     actor: str
+    role: Role = Role.RELEASER
+    """The role in which it is asked."""
+    workflow: str = ""
+    """The Argo workflow that asks, by name."""
     refuse: Severity | None = Severity.DANGER
     """As the package step reads it."""
     compression: Compression = DEFAULT_COMPRESSION
@@ -105,11 +111,14 @@ class ReleaseResult(BaseModel):
 def release(request: ReleaseInput, parts: Parts, author: Identity, progress: Progress) -> ReleaseResult:
     """Register, scan, package, build and commit; see the steps for what each refuses.
 
-    What can be known before anything is written is looked at first: the weight, the environment, the git remote.
+    What can be known before anything is written is looked at first: the weight, the environment, the git remote, and
+    whether who asks may release there. The environment's other gates are asked when all is built, which is not in
+    vain: given again once they let it pass, the release only commits.
     """
     check_weight(request.weight)
+    signer = parts.signer
     head = parts.repository.head()
-    read_environment(head, request.environment)
+    ensure_releaser(read_environment(head, request.environment), request.actor, request.role)
     if read_release(head, request.model, request.environment) is None:
         check_first_weight(request.model, request.environment, request.weight)
     registry = parts.registry
@@ -121,7 +130,14 @@ def release(request: ReleaseInput, parts: Parts, author: Identity, progress: Pro
     base = parts.base(ref, settings, progress)
     wish_built = BuildInput.of(ref, settings, request.compression)
     image = build(wish_built, registry, builder, base, parts.destination, progress)
-    attest(ref, registry, parts.blobs, parts.destination, parts.signer, progress)
-    wanted = CommitInput(ref=ref, environment=request.environment, weight=request.weight, requested_by=request.actor)
+    attest(ref, registry, parts.blobs, parts.destination, signer, progress)
+    wanted = CommitInput(
+        ref=ref,
+        environment=request.environment,
+        weight=request.weight,
+        requested_by=request.actor,
+        role=request.role,
+        workflow=request.workflow,
+    )
     outcome = commit(wanted, registry, parts.repository, author, progress)
     return ReleaseResult(ref=ref, artifact=artifact, image=image, outcome=outcome)
