@@ -18,6 +18,7 @@ from registry.retry import retrying
 
 if TYPE_CHECKING:
     from botocore.credentials import ReadOnlyCredentials
+    from mypy_boto3_codecommit import CodeCommitClient
     from mypy_boto3_ecr import ECRClient
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sagemaker import SageMakerClient
@@ -110,6 +111,11 @@ class Clients:
     def ecr(self) -> ECRClient:
         """A client for ECR's control plane."""
         client: ECRClient = self._client("ecr")
+        return client
+
+    def codecommit(self) -> CodeCommitClient:
+        """A client for CodeCommit's control plane."""
+        client: CodeCommitClient = self._client("codecommit")
         return client
 
     def kms(self) -> Any:
