@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from gitops.address import may_hold_secret
+from gitops.argocd.applications import NAMESPACE, PROJECT
 from gitops.config import IN_CLUSTER
 from gitops.layout import ARGOCD, ENVIRONMENTS, MODELS, README, environment_file
+from gitops.render.workload import KINDS
+from gitops.routers import ROUTERS, Kind
 from gitops.template import template
 from gitops.yamls import dump
 from registry.errors import InvalidInput
 from registry.names import check_label
 
-PROJECT = "sluice"
-_ARGOCD_NAMESPACE = "argocd"
-_RENDERED_KINDS = (
-    ("", "Service"),
-    ("", "ServiceAccount"),
-    ("apps", "Deployment"),
-    ("autoscaling", "HorizontalPodAutoscaler"),
-    ("networking.k8s.io", "Ingress"),
-    ("policy", "PodDisruptionBudget"),
-)
+_REPLICAS = {"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]}  # the autoscaler's
 # https://host/path, ssh://git@host/path, file:///path, or ssh the short way: git@host:path
 _URL = re.compile(r"(?:(?:https?|ssh|file)://|[\w.-]+@[\w.-]+:)[\w.,:@%/+~-]+", re.ASCII)
+# the hosts whose pages have addresses that are known: GitHub's and GitLab's, also of a company's own
+_WEB = re.compile(
+    r"(?:https://|ssh://git@|git@)(?P<host>[\w.-]*(?:github|gitlab)[\w.-]*)(?::\d+/|[:/])(?P<path>[\w./~-]+?)(?:\.git)?/?",
+    re.ASCII,
+)
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,200}")
 
 
@@ -109,7 +109,7 @@ def _project(environments: Sequence[str], url: str) -> Mapping[str, Any]:
         "kind": "AppProject",
         "metadata": {
             "name": PROJECT,
-            "namespace": _ARGOCD_NAMESPACE,
+            "namespace": NAMESPACE,
             "finalizers": ["resources-finalizer.argocd.argoproj.io"],
         },
         "spec": {
@@ -117,53 +117,105 @@ def _project(environments: Sequence[str], url: str) -> Mapping[str, Any]:
             "sourceRepos": [url],
             "destinations": [{"server": IN_CLUSTER, "namespace": _namespace(name)} for name in environments],
             "clusterResourceWhitelist": [],
-            "namespaceResourceWhitelist": [{"group": group, "kind": kind} for group, kind in _RENDERED_KINDS],
+            "namespaceResourceWhitelist": [kind._asdict() for kind in _kinds()],
         },
     }
 
 
+def _kinds() -> Sequence[Kind]:
+    """What may be rendered, now or after people change an environment's router, and nothing else."""
+    return sorted({*KINDS, *(kind for router in ROUTERS for kind in router.KINDS)})
+
+
 def _application_set(url: str, revision: str) -> Mapping[str, Any]:
     # Two git generators in one matrix need path parameters of different names (operator-manual/applicationset/
-    # Generators-Matrix.md, "Two Git Generators Using pathParamPrefix"); the second may use what the first read.
+    # Generators-Matrix.md, "Two Git Generators Using pathParamPrefix"); the second may use what the first read. So may
+    # the list use what both read, as it comes after a matrix: inside of one that comes second, it could not.
     environments = {"files": [{"path": f"{ENVIRONMENTS}/*.yaml"}], "pathParamPrefix": "env"}
     releases = {"files": [{"path": f"{MODELS}/*/{{{{ .name }}}}/release.yaml"}], "pathParamPrefix": "release"}
     source = {"repoURL": url, "revision": revision}
+    found = {"matrix": {"generators": [{"git": {**source, **files}} for files in (environments, releases)]}}
+    places = {"list": {"elements": [], "elementsYaml": _PLACES}}
     return {
         "apiVersion": "argoproj.io/v1alpha1",
         "kind": "ApplicationSet",
-        "metadata": {"name": PROJECT, "namespace": _ARGOCD_NAMESPACE},
+        "metadata": {"name": PROJECT, "namespace": NAMESPACE},
         "spec": {
             "goTemplate": True,
             "goTemplateOptions": ["missingkey=error"],
-            "generators": [
-                {"matrix": {"generators": [{"git": {**source, **files}} for files in (environments, releases)]}}
-            ],
+            "generators": [{"matrix": {"generators": [found, places]}}],
             "template": _application(url, revision),
         },
     }
 
 
+# One element for each of the environment's `clusters`, or for its `cluster`, which needs no name. They are under a key
+# of their own, because an environment has a name as well.
+_PLACES = (
+    "["
+    f'{{{{ $one := dict "name" "" "server" (dig "cluster" "server" "{IN_CLUSTER}" .) }}}}'
+    '{{ range $i, $each := dig "clusters" (list) . | default (list $one) }}'
+    "{{ if $i }}, {{ end }}"
+    '{"place": {{ pick $each "name" "server" | toJson }}}'
+    "{{ end }}"
+    "]"
+)
+
+
 def _application(url: str, revision: str) -> Mapping[str, Any]:
+    history = _history(url, revision)
+    link = {"link.argocd.argoproj.io/history": history} if history else {}
     return {
         "metadata": {
-            "name": "{{ .model }}-{{ .name }}",
+            "name": "{{ .model }}-{{ .name }}{{ if .place.name }}-{{ .place.name }}{{ end }}",
             "labels": {"sluicegate.dev/model": "{{ .model }}", "sluicegate.dev/environment": "{{ .name }}"},
+            # a commit of another model is none of this one's: Argo CD keeps what it made of the manifests before
+            "annotations": {"argocd.argoproj.io/manifest-generate-paths": ".", **link},
         },
         "spec": {
             "project": PROJECT,
             "source": {"repoURL": url, "targetRevision": revision, "path": "{{ .release.path.path }}/manifests"},
-            "destination": {
-                "server": f'{{{{ dig "cluster" "server" "{IN_CLUSTER}" . }}}}',
-                "namespace": "{{ .namespace }}",
-            },
+            "destination": {"server": "{{ .place.server }}", "namespace": "{{ .namespace }}"},
+            "info": [{"name": name, "value": value} for name, value in _info(history).items()],
             "syncPolicy": {
                 "automated": {"prune": True, "selfHeal": True},
                 # Not RespectIgnoreDifferences: it would write the replicas that are ignored below, and with
                 # server-side apply take them over from the autoscaler.
                 "syncOptions": ["PruneLast=true", "ServerSideApply=true", "FailOnSharedResource=true"],
-                "retry": {"limit": 5, "backoff": {"duration": "30s", "factor": 2, "maxDuration": "5m"}},
+                # `refresh`: else a rollback waits until every retry of what it takes back has failed (argo-cd, 11494)
+                "retry": {"limit": 5, "refresh": True, "backoff": {"duration": "30s", "factor": 2, "maxDuration": "5m"}},
             },
-            # the autoscaler's
-            "ignoreDifferences": [{"group": "apps", "kind": "Deployment", "jsonPointers": ["/spec/replicas"]}],
+            "ignoreDifferences": _ignored(),
         },
     }
+
+
+def _ignored() -> Sequence[Mapping[str, Any]]:
+    """What controllers write into objects that are in git."""
+    found = [_REPLICAS, *(ignored for router in ROUTERS for ignored in router.IGNORED)]
+    return list({json.dumps(ignored, sort_keys=True): ignored for ignored in found}.values())
+
+
+def _info(history: str) -> Mapping[str, str]:
+    """What Argo CD's page of an Application says of it (user-guide/extra_info.md)."""
+
+    def version(role: str) -> str:
+        # numbers of YAML are floating-point here, and a large one would be written with an exponent
+        image = f'{{{{ dig "volume" .{role}.image .{role} }}}}'
+        return f"{{{{ .model }}}}@{{{{ .{role}.version | int64 }}}}, {image}"
+
+    canary = version("canary") + ", {{ .canary.weight }} %"
+    return {
+        "Stable": version("stable"),
+        "Canary": f'{{{{ if hasKey . "canary" }}}}{canary}{{{{ else }}}}none{{{{ end }}}}',
+        **({"History": history} if history else {}),
+    }
+
+
+def _history(url: str, revision: str) -> str:
+    """The page with the commits of a release, where it is known how the Git host calls it; else ""."""
+    found = _WEB.fullmatch(url)
+    if not found:
+        return ""
+    commits = "-/commits" if "gitlab" in found["host"] else "commits"
+    return f"https://{found['host']}/{found['path']}/{commits}/{revision}/{{{{ .release.path.path }}}}"

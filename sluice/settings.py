@@ -22,12 +22,15 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from gitops.forges.place import ForgeKind
 from gitops.release import Runtime
+from gitops.signing import CommitSigning
 from pipelines.image.compression import DEFAULT_COMPRESSION, Compression
 from registry.errors import InvalidInput
 from registry.names import EnvironmentName
 from registry.roles import Role
 from sluice.api.config import Serve
+from sluice.argocd import ArgoCd, of_file
 from sluice.building import BuildKit, Ecr, Policy, Signing
 
 FILE = "sluice.toml"
@@ -41,6 +44,8 @@ class Settings(BaseSettings):
     bucket: str = Field(default="", description="the registry's bucket")
     gitops: str = Field(default="", description="the GitOps repository: a URL, or the path of a bare repository")
     branch: str = Field(default="main", description="the branch that Argo CD follows")
+    forge: ForgeKind | None = Field(default=None, description="where it takes pull requests, for a host of your own")
+    forge_api: str = Field(default="", description="base URL of the forge's API, where that is not the usual one")
     images: Path = Field(default=Path("images"), description="folder for images, an OCI layout for each model")
     registry: str = Field(default="", description="push images here instead, as host/prefix")
     ecr_prefix: str = Field(default="", description="enter images of the folder into ECR under this prefix")
@@ -52,9 +57,14 @@ class Settings(BaseSettings):
     compression: Compression = Field(default=DEFAULT_COMPRESSION, description="of image layers: none, gzip or zstd")
     policy: Policy = Field(default=Policy(), description="what is let through: see sluice.building")
     signing: Signing = Field(default=Signing(), description="who signs images: see sluice.building")
+    commit_signing: CommitSigning = Field(
+        default=CommitSigning(), description="whose key signs commits: see gitops.signing"
+    )
+    argocd: ArgoCd = Field(default=ArgoCd(), description="where Argo CD is asked: see sluice.argocd")
     buildkit: BuildKit = Field(default=BuildKit(), description="what extends base images: see sluice.building")
     first_environment: EnvironmentName = Field(default="staging", description="where `release` commits to")
     actor: str = Field(default="", description="who asks, as commits and records name them")
+    workflow: str = Field(default="", description="name of the Argo workflow that this runs in; commits say it")
     role: Role = Field(default=Role.RELEASER, description="role to act in here; a guard against slips")
     cache: Path = Field(default_factory=lambda: _cache(), description="folder for clones; safe to delete")
     serve: Serve = Field(default=Serve(), description="the HTTP API: see sluice.api.config")
@@ -96,7 +106,18 @@ class _File(TomlConfigSettingsSource):
             values["bases"] = {runtime: self._base(name) for runtime, name in values["bases"].items()}
         if isinstance(values.get("signing"), dict):
             values["signing"] = self._signing(values["signing"])
+        if isinstance(values.get("commit_signing"), dict):
+            values["commit_signing"] = self._commit_signing(values["commit_signing"])
+        if isinstance(values.get("argocd"), dict):
+            values["argocd"] = of_file(values["argocd"], self._folder)
         return values
+
+    def _commit_signing(self, said: dict[str, Any]) -> dict[str, Any]:
+        try:
+            file = CommitSigning(**said).file
+        except ValidationError:  # which the settings will tell of
+            return said
+        return said if file is None else {**said, "key": str(self._folder / file)}
 
     def _signing(self, said: dict[str, Any]) -> dict[str, Any]:
         key, trusted = said.get("key"), said.get("trusted")

@@ -15,6 +15,7 @@ from sluice.settings import Settings
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from gitops.argocd.applications import Applications
     from gitops.config import Model
     from gitops.release import Runtime
     from gitops.repository import Repository
@@ -53,6 +54,9 @@ class Wiring:
         """End what was started for reading; everything may be used again after."""
         if "repository" in self.__dict__:
             self.repository.close()
+        applications = self.__dict__.pop("applications", None)
+        if applications is not None:
+            applications.close()
 
     @cached_property
     def clients(self) -> Clients:
@@ -194,7 +198,21 @@ class Wiring:
 
         if not self.settings.gitops:
             raise InvalidInput("No GitOps repository is set: give --gitops, SLUICE_GITOPS or `gitops` in sluice.toml.")
-        return Repository.open(self.settings.gitops, self.settings.branch, cache=self.settings.cache / "git")
+        return Repository.open(
+            self.settings.gitops,
+            self.settings.branch,
+            cache=self.settings.cache / "git",
+            signing=self.settings.commit_signing,
+        )
+
+    @cached_property
+    def applications(self) -> Applications | None:
+        """Argo CD's Applications; None where no way to Argo CD is set.
+
+        Raises:
+            InvalidInput: what is set cannot be used.
+        """
+        return self.settings.argocd.open()
 
     @cached_property
     def actor(self) -> str:

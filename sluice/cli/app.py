@@ -19,19 +19,24 @@ from sluice.cli import (
     demo_command,
     doctor_command,
     gitops_commands,
+    history_commands,
     image_commands,
     model_commands,
     moving_commands,
     promote_commands,
     register_commands,
     release_commands,
+    request_commands,
     rollback_commands,
     serve_command,
     status_commands,
     version_commands,
 )
 
-EPILOG = "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 130 interrupted, 1 anything else."
+EPILOG = (
+    "Exit codes: 2 bad input, 3 not found, 4 refused, 5 conflict, 6 unreachable, 124 out of time, 130 interrupted,"
+    " 1 anything else."
+)
 
 app = typer.Typer(
     name="sluice",
@@ -63,8 +68,10 @@ demo_command.add_to(app)
 release_commands.add_to(app)
 image_commands.add_to(app)
 promote_commands.add_to(app)
+request_commands.add_to(app)
 rollback_commands.add_to(app)
 status_commands.add_to(app)
+history_commands.add_to(app)
 gitops_commands.add_to(app)
 register_commands.add_to(app)
 model_commands.add_to(app)

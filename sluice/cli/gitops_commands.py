@@ -30,27 +30,33 @@ def render(
     if check:
         _check(gitops, json)
         return
+    from gitops.layout import ENVIRONMENTS, MODELS
     from gitops.operations import render_in
+    from gitops.rerender import is_rendered
     from gitops.state import all_releases
     from registry.errors import SluiceError
 
-    outcomes, refused = [], []
+    changed, refused = [], []
     with wired(gitops=gitops, needs=Role.RELEASER) as parts, progressing() as progress:
-        for each in all_releases(parts.repository.head()):
+        head = parts.repository.head()
+        head.prefetch([*head.paths(ENVIRONMENTS), *head.paths(MODELS)])
+        releases = all_releases(head)
+        for each in releases:
             try:
+                if is_rendered(head, each):  # a look at the remote and at its history for each would take hours
+                    continue
                 outcome = render_in(
                     parts.repository, each.model, each.environment, parts.actor, identity(parts), progress
                 )
-                outcomes.append(outcome)
+                changed += [outcome] if outcome.commit else []
             except SluiceError as error:  # the others are rendered all the same
                 refused.append(error)
-    changed = [outcome for outcome in outcomes if outcome.commit]
     if json:
         as_json(changed)
     else:
         for outcome in changed:
             line(f"{outcome.commit} {outcome.subject}")
-        line(f"{len(outcomes) + len(refused)} releases, {len(changed)} rendered again, {len(refused)} refused.")
+        line(f"{len(releases)} releases, {len(changed)} rendered again, {len(refused)} refused.")
     if refused:
         raise refused[0]
 
@@ -84,10 +90,11 @@ def init(
 
 
 def _check(gitops: str | None, json: bool) -> None:
-    from gitops.check import check
+    from gitops.check import check, check_holds
 
     with wired(gitops=gitops) as parts:
-        problems = check(parts.repository.head())
+        head = parts.repository.head()
+        problems = [*check(head), *check_holds(head)]
     if json:
         as_json(problems)
     elif problems:

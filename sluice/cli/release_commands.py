@@ -23,6 +23,7 @@ from sluice.cli.common import (
     wired,
 )
 from sluice.cli.output import as_json, line
+from sluice.cli.releases import refresh_after
 
 _PANEL = "Release"
 
@@ -58,10 +59,13 @@ def release(
             environment=check_label(env or parts.settings.first_environment, "environment"),
             weight=weight,
             actor=parts.actor,
+            role=parts.settings.role,
             refuse=parts.settings.policy.refused,
             compression=parts.settings.compression,
+            workflow=parts.settings.workflow,
         )
         result = steps(request, parts, identity(parts), progress)
+        refresh_after(parts, result.outcome, progress)
     if json:
         as_json(result)
     else:

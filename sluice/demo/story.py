@@ -11,10 +11,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from gitops.bare import make_bare, url_of
+from gitops.decide import Rollback
 from gitops.history import ReleaseCommit
 from gitops.layout import release_dir
 from gitops.message import Identity
-from gitops.operations import Rollback, init_in, roll_back_in
+from gitops.operations import init_in, roll_back_in
 from gitops.release import Release
 from gitops.state import all_releases
 from pipelines.steps.commit import CommitInput, commit

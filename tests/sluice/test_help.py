@@ -9,7 +9,21 @@ from sluice.cli.app import app
 
 COMMANDS = (
     *("demo", "register", "package", "build", "release", "attest", "sbom", "public-key"),
-    *("promote", "rollback", "status", "history", "diff", "render", "init"),
+    *(
+        "promote",
+        "requests",
+        "rollback",
+        "abort",
+        "hold",
+        "unhold",
+        "holds",
+        "status",
+        "wait",
+        "history",
+        "diff",
+        "render",
+        "init",
+    ),
     *("models", "model", "edit", "delete", "versions", "show", "compare", "lineage"),
     *("alias set", "alias remove", "alias history", "aliases", "approve", "reject", "decisions", "sign-off"),
     *("verify", "gc", "events", "rebuild", "export", "import", "doctor", "serve", "token"),
