@@ -48,7 +48,7 @@ def test_the_commands_of_a_page_work(page, tmp_path):
     environment = {n: v for n, v in os.environ.items() if not n.startswith(("AWS_", "SLUICE_"))}
     try:
         done = subprocess.run(
-            ["sh", "-eux"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+            ["sh", "-eux"], input=script, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600
         )
         assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     finally:
