@@ -44,6 +44,7 @@ bench: $(VENV)/dev-installed ## Measure beside what teams use today, and keep th
 	.ci/serving
 	SLUICE_MLFLOW="$(CURDIR)/.venv-mlflow/bin/mlflow" $(BIN)/python -m bench.registry --write
 	$(BIN)/python -m bench.packaging --write
+	$(BIN)/python -m bench.gitops --write
 
 lock: $(VENV)/dev-installed ## Pin the dependencies' newest versions, with hashes
 	$(PIP) install $(UV_PIN)

@@ -1,8 +1,8 @@
 """The copy of a remote that Sluice reads and commits in: a bare repository without a work tree.
 
 It is only a cache: shared by processes, and safe to delete. Each operation fetches and commits in a private git
-directory that borrows the cache's objects, so that writers share no ref, no index and no lock, and a killed one leaves
-none behind. The one ref that it keeps is the newest commit that anybody saw on the branch.
+directory that borrows the cache's objects, so that writers share no ref and no index. They take turns (`gitops.turns`),
+and a killed one leaves no lock behind. The one ref that it keeps is the newest commit that anybody saw on the branch.
 
 It is blobless where the remote allows it (git-clone, "--filter"): it has all commits and folders, and of the files only
 those that somebody read. Of a repository of 10,000 models, 200,000 files, the first fetch is 11 MB and takes a second,
@@ -61,7 +61,9 @@ class Cache:
             (f"remote.{_REMOTE}.url={address.url}", *_BLOBLESS, *address.credentials(os.environ)),
         )
         self._untidy = False
-        self.ref = f"refs/sluice/{hashlib.sha256(branch.encode()).hexdigest()[:16]}"
+        name = hashlib.sha256(branch.encode()).hexdigest()[:16]
+        self.ref = f"refs/sluice/{name}"
+        self.turns = self.git.directory / f"{name}.turn"
 
     def ensure(self) -> None:
         """Make the repository where it is not there, or no longer.

@@ -1,5 +1,5 @@
 """`python -m bench.gitops [--write] [--models 10000] [--only PART,…]`: measure, print a table, and with --write keep it
-in docs/benchmarks.md. Parts: sizes, writers, status."""
+in docs/benchmarks.md. Parts: sizes, writers, machines, status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the table in docs/benchmarks.md")
     parser.add_argument("--json", action="store_true", help="print all that was measured, too")
     parser.add_argument("--models", type=int, default=10_000, help=f"models of the large repository, more than {SMALL}")
-    parser.add_argument("--only", default="sizes,writers,status", help="parts to measure")
+    parser.add_argument("--only", default="sizes,writers,machines,status", help="parts to measure")
     told = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="sluice-bench-", ignore_cleanup_errors=True) as name:
         results = measured(told.models, Path(name), told.only.split(","))

@@ -13,8 +13,9 @@ def rows(results: dict[str, Any]) -> Iterator[Row]:
     """What was measured, Sluice, its peer, the ratio, and what was to be reached."""
     if "sizes" in results:
         yield from _sizes(results["sizes"])
-    if "writers" in results:
-        yield from _writers(results["writers"])
+    for part in ("writers", "machines"):
+        if part in results:
+            yield from _writers(results[part])
     if "status" in results:
         yield from _status(results["status"])
 
@@ -32,7 +33,8 @@ def _sizes(one: dict[str, Any]) -> Iterator[Row]:
 
 
 def _writers(one: dict[str, Any]) -> Iterator[Row]:
-    what = f"{one['writers']} writers in processes of their own, {one['promotions']} promotions, one remote over HTTP"
+    where = "one cache" if one["machines"] == 1 else f"{one['machines']} caches, as on so many machines"
+    what = f"{one['writers']} processes, {one['promotions']} promotions, one remote over HTTP, {where}"
     times = f"{_ms(one['median'])} the median, {_ms(one['slowest'])} the slowest"
     rate = f"{one['promotions'] / one['wall']:.1f} commits/s, {times}"
     yield what, rate, "-", f"{one['retries']} retries", "-"

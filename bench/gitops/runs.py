@@ -67,14 +67,17 @@ def _last(cache: Path) -> None:
         os.utime(config, (0, 0))
 
 
-def writers(count: int, each: int, folder: Path, remote: Remote) -> dict[str, Any]:
-    """Writers in processes of their own, each with models of its own, on one branch of one remote."""
+def writers(count: int, each: int, machines: int, folder: Path, remote: Remote) -> dict[str, Any]:
+    """Writers in processes of their own, each with models of its own, on one branch of one remote.
+
+    Those of one machine share a cache, and these machines share the processors of this one.
+    """
     total = count * each
     fill(folder / "writers.git", total, folder)
     before = _ids(folder / "writers.git")
     told = {"url": f"{remote.url}/writers.git", "version": 2, "count": each}
-    caches = [folder / f"writer-{number}" for number in range(count)]
-    for cache in caches:  # as on machines that were there before
+    caches = [folder / f"machine-{number % machines}" for number in range(count)]
+    for cache in caches[:machines]:  # as on machines that were there before
         work("status", url=told["url"], cache=cache)
     wall = time.perf_counter()
     running = [_start("promotions", **told, cache=cache, first=number * each) for number, cache in enumerate(caches)]
@@ -85,6 +88,7 @@ def writers(count: int, each: int, folder: Path, remote: Remote) -> dict[str, An
     seconds = sorted(taken for one in ended for taken in one["seconds"])
     return {
         "writers": count,
+        "machines": machines,
         "promotions": total,
         "wall": wall,
         "retries": sum(one["retries"] for one in ended),
@@ -135,7 +139,8 @@ def measured(models: int, folder: Path, parts: list[str]) -> dict[str, Any]:
     with serving(root, log) as remote:
         every = {
             "sizes": lambda: sizes(models, root, remote),
-            "writers": lambda: writers(16, 20, root, remote),
+            "writers": lambda: writers(16, 20, 1, root, remote),
+            "machines": lambda: writers(4, 20, 4, root, remote),
             "status": lambda: status(root, remote),
         }
         found = {}
