@@ -183,7 +183,11 @@ def _application(url: str, revision: str) -> Mapping[str, Any]:
                 # server-side apply take them over from the autoscaler.
                 "syncOptions": ["PruneLast=true", "ServerSideApply=true", "FailOnSharedResource=true"],
                 # `refresh`: else a rollback waits until every retry of what it takes back has failed (argo-cd, 11494)
-                "retry": {"limit": 5, "refresh": True, "backoff": {"duration": "30s", "factor": 2, "maxDuration": "5m"}},
+                "retry": {
+                    "limit": 5,
+                    "refresh": True,
+                    "backoff": {"duration": "30s", "factor": 2, "maxDuration": "5m"},
+                },
             },
             "ignoreDifferences": _ignored(),
         },

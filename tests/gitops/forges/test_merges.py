@@ -55,7 +55,9 @@ def rebase(person: Any, branch: str) -> None:
 
 @pytest.mark.parametrize("moved", [False, True], ids=["at-once", "main-moved"])
 @pytest.mark.parametrize(
-    "merge", [merge_commit, squash, squash_with_a_co_author, squash_with_another_subject, rebase], ids=lambda one: one.__name__
+    "merge",
+    [merge_commit, squash, squash_with_a_co_author, squash_with_another_subject, rebase],
+    ids=lambda one: one.__name__,
 )
 def test_a_merged_request_is_a_release_like_any_other(
     merge: Merge,

@@ -19,9 +19,7 @@ def route(router: str, weight: int | None = None) -> Any:
 
 def test_the_least_that_people_say() -> None:
     found = route(GATEWAY)
-    assert found["spec"]["parentRefs"] == [
-        {"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public"}
-    ]
+    assert found["spec"]["parentRefs"] == [{"group": "gateway.networking.k8s.io", "kind": "Gateway", "name": "public"}]
     assert found["spec"]["hostnames"] == ["fraud.models.example.com"]
     (rule,) = found["spec"]["rules"]
     assert "filters" not in rule
