@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from gitops.argocd.applications import application_names
 from gitops.config import Environment, Model
 from gitops.history import history
 from gitops.holds import ensure_agrees, parse_record, records
@@ -64,13 +65,19 @@ def check(tree: Tree) -> list[Problem]:
     applications: defaultdict[str, list[str]] = defaultdict(list)
     for (model, environment), paths in _folders(tree).items():
         problems += _folder(tree, model, environment, paths, models, environments)
-        applications[f"{model}-{environment}"].append(release_file(model, environment))
+        for name in _applications(model, environment, environments):
+            applications[name].append(release_file(model, environment))
     for name, releases in applications.items():
         problems += [
             _invalid(path, f"its Application {name} has the name of another's, rename the model")
             for path in releases[1:]
         ]
     return sorted(problems, key=lambda problem: (problem.path, problem.kind))
+
+
+def _applications(model: str, environment: str, environments: Mapping[str, Environment]) -> Iterable[str]:
+    known = environments.get(environment)
+    return application_names(model, known).values() if known else (f"{model}-{environment}",)
 
 
 def check_holds(snapshot: Snapshot) -> list[Problem]:

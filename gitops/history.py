@@ -29,12 +29,6 @@ if TYPE_CHECKING:
     from gitops.snapshot import Commit, Snapshot
 
 _REVERTS = re.compile(r"\bThis reverts commit ([0-9a-f]{7,64})\b")
-# of a merge (git-revert, "--mainline"), as people make who take a merged proposal back
-_REVERTS_MERGE = re.compile(
-    r"\bThis reverts commit ([0-9a-f]{7,64})\b(?:(?!This reverts commit).)*?, reversing\s+changes made to"
-    r" ([0-9a-f]{7,64})\b",
-    re.DOTALL,
-)
 
 
 class ReleaseCommit(BaseModel):
@@ -143,26 +137,14 @@ def _of_one(snapshot: Snapshot, model: str, environment: str) -> Iterator[Releas
     environment they are of; of others it is told by what they changed.
     """
     folder, holds = release_dir(model, environment), holds_file(model, environment)
-    pathspecs = [f":(literal){MODELS}/{model}"]
-    for commit in snapshot.commits(pathspecs):
+    for commit in snapshot.commits([f":(literal){MODELS}/{model}"]):
         one = _through_merges(snapshot, ReleaseCommit.of(commit), f":(literal){MODELS}/{model}")
         if one.by_sluice and one.environment is not None:
             wanted = one.environment == environment
         else:
             wanted = touches(snapshot, one.id, folder) or touches(snapshot, one.id, holds)
         if wanted:
-            yield one if one.by_sluice else _with_merged(snapshot, one, pathspecs)
-
-
-def _with_merged(snapshot: Snapshot, commit: ReleaseCommit, pathspecs: Sequence[str]) -> ReleaseCommit:
-    """A person's commit that reverts a merge reverts what came with it, which alone is in the history."""
-    found: list[str] = []
-    for merge, onto in _REVERTS_MERGE.findall(commit.body):
-        try:
-            found += [one.id for one in snapshot.at(merge).brought(snapshot.at(onto), pathspecs)]
-        except NotFound:  # of another repository, or a word that only looks like an id
-            continue
-    return commit.model_copy(update={"reverts": (*commit.reverts, *found)}) if found else commit
+            yield one
 
 
 def _through_merges(snapshot: Snapshot, commit: ReleaseCommit, pathspec: str) -> ReleaseCommit:

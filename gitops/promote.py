@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from gitops import message as trailers
+from gitops.argocd.applications import application_names
 from gitops.config import Environment, default_model_file, parse_model
 from gitops.gates import Evidence, Gate, Known, Way, ensure_open, soak
 from gitops.history import Hold, ReleaseCommit, holds
@@ -59,7 +60,7 @@ def promote(snapshot: Snapshot, commits: Sequence[ReleaseCommit], wanted: Promot
             `GatesRefuse` where gates do.
     """
     model, environment = wanted.model, read_environment(snapshot, wanted.environment)
-    _ensure_only_application(snapshot, model, environment.name)
+    _ensure_only_application(snapshot, model, environment)
     ensure_ours(snapshot, commits, model, environment.name)
     before = read_release(snapshot, model, environment.name)
     after = advance(before, model, environment.name, wanted.to, wanted.weight)
@@ -167,23 +168,36 @@ def _reasoned(wanted: Promotion) -> tuple[Gate, ...]:
     return wanted.override
 
 
-def _ensure_only_application(tree: Tree, model: str, environment: str) -> None:
-    """Refuse where `<model>-<environment>`, the name of the Application, is that of another release.
+def _ensure_only_application(tree: Tree, model: str, environment: Environment) -> None:
+    """Refuse where one of the release's Applications, such as `<model>-<environment>`, is that of another release.
 
-    Every other place of the hyphen between the two is looked up, which is a few reads however many models there are.
+    Every other way to take the name apart is looked up, which is a few reads however many models there are.
     """
-    name = f"{model}-{environment}"
-    for at in (index for index, letter in enumerate(name) if letter == "-" and index != len(model)):
-        other, place = name[:at], name[at + 1 :]
-        try:
-            found = tree.read(release_file(other, place))
-        except InvalidInput:  # no names: too long, or an environment that starts with a digit
-            continue
-        if found is not None:
-            raise Conflict(
-                f"{model} in {environment} and {other} in {place} would both be the Argo CD Application {name}: give"
-                f" the model another name, or remove {release_dir(other, place)} first if it is retired."
-            )
+    for name in application_names(model, environment).values():
+        for other, place in _named_so(name):
+            if (other, place) == (model, environment.name) or not _is_released(tree, other, place):
+                continue
+            if name in application_names(other, read_environment(tree, place)).values():
+                raise Conflict(
+                    f"{model} in {environment.name} and {other} in {place} would both be the Argo CD Application"
+                    f" {name}: give the model another name, or remove {release_dir(other, place)} first if it is"
+                    " retired."
+                )
+
+
+def _named_so(name: str) -> Iterator[tuple[str, str]]:
+    """The models and environments whose names may begin the name of an Application; a cluster's may follow."""
+    hyphens = [at for at, letter in enumerate(name) if letter == "-"]
+    for number, at in enumerate(hyphens):
+        for end in (*hyphens[number + 1 :], len(name)):
+            yield name[:at], name[at + 1 : end]
+
+
+def _is_released(tree: Tree, model: str, environment: str) -> bool:
+    try:
+        return tree.read(release_file(model, environment)) is not None
+    except InvalidInput:  # no names: too long, or an environment that starts with a digit
+        return False
 
 
 def _subject(after: Release, wanted: Promotion) -> str:

@@ -237,10 +237,6 @@ class Snapshot:
         """
         return self._listed(["--first-parent"], pathspecs)
 
-    def brought(self, onto: Snapshot, pathspecs: Sequence[str]) -> Iterator[Commit]:
-        """Where this is a merge into `onto`, the commits that came with it and changed the files at `pathspecs`."""
-        return self._listed(["--full-history", f"^{onto.id}"], pathspecs)
-
     def _listed(self, options: Sequence[str], pathspecs: Sequence[str]) -> Iterator[Commit]:
         if self.commit is None:
             return

@@ -135,6 +135,14 @@ class Gates(Section):
     freeze: Annotated[tuple[Freeze, ...], Field(max_length=50)] = ()
     pull_request: PullRequest = Field(PullRequest.OPTIONAL, alias="pullRequest")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing_is_left_open(cls, told: object) -> object:
+        empty = next((name for name, value in told.items() if value is None), None) if isinstance(told, dict) else None
+        if empty is not None:
+            raise ValueError(f"{empty} has no value, say what it asks for or take the line out")
+        return told
+
     @model_validator(mode="after")
     def _every_release_can_be_finished(self) -> Self:
         ladder = sorted(set(self.weights))

@@ -33,6 +33,12 @@ def test_nothing_is_asked_by_default() -> None:
     assert found.gates.pull_request is PullRequest.OPTIONAL
 
 
+@pytest.mark.parametrize("name", ["scanClean", "healthyIn", "maxStep", "approved"])
+def test_a_gate_without_a_value_is_no_open_gate(name: str) -> None:
+    with pytest.raises(InvalidInput, match=f"gates is wrong: {name} has no value"):
+        gates(f"\n  {name}:\n")
+
+
 def test_everything_can_be_said_as_the_first_file_shows_it() -> None:
     written = scaffold(["prod"], repo_url="https://git.example.com/a/b.git")["environments/prod.yaml"].decode()
     start = written.index("# defaults:")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import yaml
 
 from gitops.history import held, history
 from gitops.message import Identity
@@ -99,6 +100,22 @@ def test_a_release_whose_application_has_anothers_name_is_a_conflict(desk: Desk)
         desk.promote("a-b", "eu-prod", 1)
     with pytest.raises(Conflict, match="a-b-eu in prod and a in b-eu-prod would both"):
         desk.promote("a-b-eu", "prod", 1)
+
+
+def test_a_clusters_name_counts_as_well(desk: Desk, person: Callable[[], Any]) -> None:
+    desk.begin("prod", "eu")
+    clone = person()
+    path = clone.folder / "environments/prod.yaml"
+    told = yaml.safe_load(path.read_text())
+    del told["cluster"]
+    told["clusters"] = [{"name": "eu", "server": "https://eu.example"}, {"name": "us", "server": "https://us.example"}]
+    clone.commit({"environments/prod.yaml": yaml.safe_dump(told)}, "Two clusters")
+    desk.promote("fraud", "prod", 1)
+    with pytest.raises(Conflict, match=r"fraud-prod in eu and fraud in prod would both be .* Application fraud-prod-eu"):
+        desk.promote("fraud-prod", "eu", 1)
+    desk.promote("wine-prod", "eu", 1)
+    with pytest.raises(Conflict, match=r"wine in prod and wine-prod in eu would both be .* Application wine-prod-eu"):
+        desk.promote("wine", "prod", 1)
 
 
 def test_a_split_that_makes_no_names_is_nobodys(desk: Desk) -> None:
