@@ -243,7 +243,9 @@ class Model:
         if not undo.over and ends != starts:
             return ChangedByHand
         target = taken[0].before if taken else undo.to.after if undo.to else NOTHING
-        comes_back = target.running.shares.keys() - self.running.shares.keys()
+        now, then = self.running, target.running
+        stays = {now.stable} & {then.stable}  # may get back what a trial took from it
+        comes_back = {one for one, share in then.shares.items() if one not in stays and share > now.shares.get(one, 0)}
         if target == NOTHING or comes_back & self.held:
             return Refused
         if target == self.tree:

@@ -111,7 +111,9 @@ def test_a_clusters_name_counts_as_well(desk: Desk, person: Callable[[], Any]) -
     told["clusters"] = [{"name": "eu", "server": "https://eu.example"}, {"name": "us", "server": "https://us.example"}]
     clone.commit({"environments/prod.yaml": yaml.safe_dump(told)}, "Two clusters")
     desk.promote("fraud", "prod", 1)
-    with pytest.raises(Conflict, match=r"fraud-prod in eu and fraud in prod would both be .* Application fraud-prod-eu"):
+    with pytest.raises(
+        Conflict, match=r"fraud-prod in eu and fraud in prod would both be .* Application fraud-prod-eu"
+    ):
         desk.promote("fraud-prod", "eu", 1)
     desk.promote("wine-prod", "eu", 1)
     with pytest.raises(Conflict, match=r"wine in prod and wine-prod in eu would both be .* Application wine-prod-eu"):

@@ -190,7 +190,8 @@ class Story(RuleBasedStateMachine):
         return "commit"
 
     def _is_stopped_by_an_edit(self, data: st.DataObject, writer: int) -> str:
-        asks = [Ask("promote", {"version": 4, "weight": 100}), Ask("roll_back"), Ask("abort"), Ask("render")]
+        asks = [Ask("roll_back"), Ask("roll_back", {"steps": 1}), Ask("promote", {"version": 4, "weight": 100})]
+        asks += [Ask("abort"), Ask("render")]
         return self._asks(writer, data.draw(st.sampled_from(asks), "ask"))
 
     def _loses_a_race(self, data: st.DataObject, writer: int) -> str:
@@ -250,6 +251,9 @@ class Story(RuleBasedStateMachine):
     def _reverts_something_new(self, data: st.DataObject, _: int) -> str:
         index = data.draw(st.integers(0, len(self.model.revertible) - 1), "which")
         return self._reverts(self.model.revertible[index])
+
+    def _reverts_what_took_back(self, _: st.DataObject, __: int) -> str:
+        return self._reverts(next(one for one in self.model.revertible if one.takes_back))
 
     def _reverts(self, entry: Entry) -> str:
         return self._by_person(self.model.revert(entry), self.person.revert(entry.id))
@@ -358,13 +362,13 @@ def _holding(story: Story) -> bool:
 
 ACTS: Mapping[str, tuple[int, Callable[[Story], bool]]] = {
     "starts": (6, _idle),
+    "aborts": (5, _trial),
     "steps": (4, _trial),
     "finishes": (4, _trial),
-    "aborts": (5, _trial),
     "promotes_any": (2, _free),
     "promotes_a_held_one": (3, _holding),
     "brings_back_a_held_one": (2, _holding),
-    "rolls_back": (4, _free),
+    "rolls_back": (5, _free),
     "takes_back_steps": (3, _free),
     "goes_back_to_a_version": (2, _free),
     "goes_back_to_a_commit": (2, _free),
@@ -375,10 +379,11 @@ ACTS: Mapping[str, tuple[int, Callable[[Story], bool]]] = {
     "releases_another_model": (1, _free),
     "edits_by_hand": (1, lambda story: not story.model.by_hand and story.edits < EDITS),
     "edits_settings": (1, lambda story: story.edits < EDITS),
-    "is_stopped_by_an_edit": (3, _hand),
+    "is_stopped_by_an_edit": (9, _hand),
     "restores": (3, _hand),
     "takes_the_edit_back": (3, _hand),
-    "reverts_something_new": (4, lambda story: bool(story.model.revertible)),
+    "reverts_what_took_back": (9, lambda story: any(one.takes_back for one in story.model.revertible)),
+    "reverts_something_new": (2, lambda story: bool(story.model.revertible)),
 }
 """What may happen, how often beside the others, and when."""
 
@@ -403,7 +408,7 @@ def test_all_comes_as_the_model_says(tmp_path: Path, start: Start) -> None:
     run_state_machine_as_test(
         lambda: Story(tmp_path / f"walk{next(walks)}", start),
         settings=settings(
-            max_examples=80 if LONG else 10,
+            max_examples=40 if LONG else 10,
             stateful_step_count=25 if LONG else 16,
             deadline=None,
             print_blob=True,
