@@ -230,7 +230,7 @@ def test_gates_are_asked_and_the_one_for_requests_is_passed(
     assert "pullRequest" not in str(refused.value)
     assert at.fake.seen == []
     somebody.commit({path: text + "\ngates: {pullRequest: required}\n"}, "Gates")
-    with pytest.raises(GatesRefuse, match="open a pull request"):
+    with pytest.raises(GatesRefuse, match="give --pull-request"):
         stable.promote(7, 10)
     ask(at)
     assert "- [x] `pullRequest`: `it is a pull request`" in at.fake.pulls[0].body
