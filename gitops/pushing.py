@@ -18,8 +18,8 @@ from registry.progress import Progress
 from registry.retry import retrying
 
 ATTEMPTS = 48
-"""How often a commit is tried. Writers on one machine take turns; of sixteen on machines of their own, one in four is
-first, so that even the one with the worst luck needs about half of these."""
+"""How often a commit is tried. Writers on one machine take turns; those on others race, and four of them that share two
+processors need two attempts for a commit in the mean. Many more than that, so that none has bad luck so long."""
 _LOCKED = 8  # a lock that stays this often was probably left behind
 _PUSH = ("--porcelain", "--no-follow-tags", "--no-recurse-submodules", "--no-verify")
 
