@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -46,7 +47,7 @@ class Pull:
         return _BEGUN + timedelta(minutes=self.number)
 
 
-class Fake(ThreadingHTTPServer):
+class Fake(ThreadingHTTPServer, ABC):
     """What the three have in common: requests, and ways to misbehave."""
 
     daemon_threads = True
@@ -94,8 +95,9 @@ class Fake(ThreadingHTTPServer):
         pull = self.pulls[number - 1]
         pull.state, pull.merge_commit = "merged", commit
 
+    @abstractmethod
     def answer(self, method: str, path: str, query: dict[str, str], body: Any, headers: dict[str, str]) -> Fault:
-        raise NotImplementedError
+        """What the forge says to one request."""
 
 
 class FakeGitHub(Fake):
